@@ -1,0 +1,138 @@
+//! Digests, and trees of files by digest: how content is named everywhere.
+//!
+//! Knows nothing of stores, stages or pipelines.
+
+use anyhow::{Context as _, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A BLAKE3 digest, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The first twelve digits, enough to tell a person which one is meant.
+    pub fn short(&self) -> String {
+        self.to_string()[..12].to_owned()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({})", self.short())
+    }
+}
+
+impl FromStr for Digest {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let hash = blake3::Hash::from_hex(text).map_err(|_| anyhow!("not a digest"))?;
+        Ok(Self(*hash.as_bytes()))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One file of a tree: its content's name and where its bytes lie now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRef {
+    /// BLAKE3 of the bytes.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// A file that holds exactly these bytes; read-only, outside any digest.
+    pub place: PathBuf,
+}
+
+/// A sorted list of relative path (with `/`) → file: what a port or a source carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tree {
+    /// Relative path → file.
+    pub files: BTreeMap<String, FileRef>,
+    /// True where the files hold people's data: then no path or value of it enters a message.
+    pub identified: bool,
+}
+
+impl Tree {
+    /// The bytes of the manifest: a line `digest size path` per file, sorted by path. Its digest names the tree.
+    pub fn manifest(&self) -> Vec<u8> {
+        let mut text = String::with_capacity(self.files.len() * 100);
+        for (path, file) in &self.files {
+            text.push_str(&format!("{} {} {path}\n", file.digest, file.size));
+        }
+        text.into_bytes()
+    }
+
+    /// Digest of [`Tree::manifest`].
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.manifest())
+    }
+
+    /// Sum of the sizes, in bytes.
+    pub fn size(&self) -> u64 {
+        self.files.values().map(|file| file.size).sum()
+    }
+
+    /// What a message may call the file at `path`.
+    pub fn shown(&self, path: &str) -> String {
+        match (self.identified, self.files.get(path)) {
+            (false, _) => path.to_owned(),
+            (true, Some(file)) => format!("file {}", file.digest.short()),
+            (true, None) => "a file (name withheld)".to_owned(),
+        }
+    }
+
+    /// The file at `path`, or an error that names it.
+    pub fn file(&self, path: &str) -> Result<&FileRef> {
+        self.files.get(path).with_context(|| format!("there is no {}", self.shown(path)))
+    }
+
+    /// The bytes of the file at `path`.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let file = self.file(path)?;
+        std::fs::read(&file.place).with_context(|| format!("cannot read {}", self.shown(path)))
+    }
+
+    /// Where the bytes of `path` lie, for programs and mappings that want a file. Never write there.
+    pub fn place(&self, path: &str) -> Result<&Path> {
+        Ok(&self.file(path)?.place)
+    }
+
+    /// The only file, for ports that take one file (a `table`, say).
+    pub fn only_file(&self) -> Result<&str> {
+        let mut paths = self.files.keys();
+        match (paths.next(), paths.next()) {
+            (Some(path), None) => Ok(path),
+            (None, _) => Err(anyhow!("there is no file")),
+            _ => Err(anyhow!("there are {} files where one is wanted", self.files.len())),
+        }
+    }
+}

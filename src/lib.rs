@@ -1,0 +1,8 @@
+//! TOML job graphs for medical-imaging experiments. The map of the code is in `ARCHITECTURE.md`.
+
+pub mod content;
+pub mod mapped;
+pub mod run;
+pub mod stage;
+pub mod stages;
+pub mod table;

@@ -1,0 +1,3 @@
+//! Runs a plan: the event loop, the pool, children, the journal.
+
+pub mod order;

@@ -1,0 +1,132 @@
+//! Items: the rows that a map kind treats alone.
+
+use super::{Inputs, Part};
+use crate::content::FileRef;
+use crate::table::Table;
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One row that a map kind treats alone: one DICOM file, one image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// Its name: made once, at import, and never changed. Free of people's data.
+    pub item: String,
+    /// Its files, by port.
+    pub files: Vec<ItemFile>,
+    /// Its row in the leading port's index, every column but `item`. Only those of [`super::Map::reads`] may be read by `each`.
+    pub row: BTreeMap<String, String>,
+    /// Whether the item comes from people's data: then no path or value of it enters a message.
+    pub identified: bool,
+}
+
+impl Item {
+    /// The item's file on `port`.
+    pub fn file(&self, port: &str) -> Result<&ItemFile> {
+        self.files.iter().find(|file| file.port == port).with_context(|| format!("item {} has no file on port `{port}`", self.item))
+    }
+
+    /// The bytes of the item's file on `port`.
+    pub fn read(&self, port: &str) -> Result<Vec<u8>> {
+        let file = self.file(port)?;
+        std::fs::read(&file.file.place).with_context(|| format!("cannot read the file of item {}", self.item))
+    }
+
+    /// A value of the row; empty where missing.
+    pub fn value(&self, column: &str) -> &str {
+        self.row.get(column).map_or("", String::as_str)
+    }
+}
+
+/// A file of an item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ItemFile {
+    /// The item port it came by.
+    pub port: String,
+    /// Its path in that port's tree; not in the item's key.
+    pub path: String,
+    /// Its content.
+    pub file: FileRef,
+}
+
+/// What `each` makes of an item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Each {
+    /// Rows of the output, none to many.
+    Made(Vec<Made>),
+    /// The kind's verdict on the item's bytes: set aside, with a class (one word, such as `truncated`) and a reason free of people's data.
+    Quarantined { class: String, reason: String },
+}
+
+/// One row made from an item, with its files.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Made {
+    /// The row's item, where it is not the one it came from (imports, and kinds that make several rows of one).
+    pub item: Option<String>,
+    /// Columns of [`super::Map::WRITES`] and their values; a column left out is carried over, or empty.
+    pub row: Vec<(String, String)>,
+    /// Path in the output's folder, and bytes. The column `file` of `row` says which is the row's main file.
+    #[serde(skip)]
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// A row of the output when all are seen together.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its item.
+    pub item: String,
+    /// Column → value: written and carried ones.
+    pub values: BTreeMap<String, String>,
+    /// Path in the output's folder → content.
+    pub files: Vec<(String, FileRef)>,
+}
+
+/// An item in quarantine: a row of `quarantine.tsv`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Aside {
+    pub item: String,
+    /// The kind that set it aside.
+    pub kind: String,
+    pub class: String,
+    pub reason: String,
+}
+
+/// Items from the rows of the leading port's `index.tsv`; files of other item ports are matched by `item` and must be there.
+pub fn rows_of_index(inputs: &Inputs, ports: &[&str]) -> Result<Vec<Item>> {
+    let leading = inputs.one(ports[0])?;
+    let mut items = items_of(leading, ports[0])?;
+    for port in &ports[1..] {
+        let Some(part) = inputs.optional(port)? else { continue };
+        let others: BTreeMap<String, ItemFile> =
+            items_of(part, port)?.into_iter().filter_map(|item| item.files.into_iter().next().map(|file| (item.item, file))).collect();
+        for item in &mut items {
+            let file = others.get(&item.item).with_context(|| format!("port `{port}` has nothing for item {}", item.item))?;
+            item.files.push(file.clone());
+        }
+    }
+    Ok(items)
+}
+
+fn items_of(part: &Part, port: &str) -> Result<Vec<Item>> {
+    let table = Table::from_tsv(&part.tree.read("index.tsv")?).with_context(|| format!("port `{port}`: index.tsv"))?;
+    let at_item = table.column("item")?;
+    let at_file = table.column("file")?;
+    let mut items = Vec::with_capacity(table.rows.len());
+    for values in &table.rows {
+        let path = &values[at_file];
+        ensure!(!values[at_item].is_empty(), "port `{port}`: a row of index.tsv has no item");
+        let file = part.tree.files.get(path).with_context(|| format!("port `{port}`: the file of item {} is missing", values[at_item]))?;
+        let row = table.columns.iter().cloned().zip(values.iter().cloned()).filter(|(column, _)| column != "item").collect();
+        items.push(Item {
+            item: values[at_item].clone(),
+            files: vec![ItemFile { port: port.to_owned(), path: path.clone(), file: file.clone() }],
+            row,
+            identified: part.tree.identified,
+        });
+    }
+    Ok(items)
+}
