@@ -11,7 +11,7 @@ mod port;
 mod value;
 
 pub use context::{Context, Inputs, Note, Part};
-pub use item::{Aside, Each, Item, ItemFile, Made, Row, rows_of_index};
+pub use item::{Aside, Each, Item, ItemFile, Made, Row, item_name, rows_of_index};
 pub use port::{Artifact, Count, Port, Role};
 pub use value::{Coordinates, Value, show_coordinates};
 

@@ -95,6 +95,15 @@ pub struct Aside {
     pub reason: String,
 }
 
+/// The item that `name` (a path inside the source, a UID, a value of a table's `item` column) gives at import: the name itself, or,
+/// from an identified source, the first 24 hexadecimal digits of a keyed hash of it.
+pub fn item_name(identified: bool, name: &str) -> String {
+    match identified {
+        false => name.to_owned(),
+        true => blake3::Hash::from_bytes(blake3::derive_key("tomograph item 1", name.as_bytes())).to_hex()[..24].to_owned(),
+    }
+}
+
 /// Items from the rows of the leading port's `index.tsv`; files of other item ports are matched by `item` and must be there.
 pub fn rows_of_index(inputs: &Inputs, ports: &[&str]) -> Result<Vec<Item>> {
     let leading = inputs.one(ports[0])?;
