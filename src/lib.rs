@@ -2,6 +2,7 @@
 
 pub mod content;
 pub mod mapped;
+pub mod pipeline;
 pub mod run;
 pub mod stage;
 pub mod stages;

@@ -1,0 +1,159 @@
+//! What a checked pipeline is: sources and tasks with every axis, reference and placeholder resolved.
+
+use crate::stage::{Artifact, Configured, Coordinates, Kind, Needs, show_coordinates};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A checked pipeline.
+pub struct Pipeline {
+    /// `pipeline.name`.
+    pub name: String,
+    /// `pipeline.about`, in no key.
+    pub about: BTreeMap<String, String>,
+    /// Every cell of every source.
+    pub sources: Vec<Source>,
+    /// Every cell of every stage, in an order in which each follows what it needs.
+    pub tasks: Vec<Task>,
+}
+
+/// Position in [`Pipeline::sources`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub usize);
+
+/// Position in [`Pipeline::tasks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub usize);
+
+/// One cell of a source: files outside the store.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub name: String,
+    pub cell: Coordinates,
+    /// A file, a folder or a glob, relative to the project root, placeholders replaced.
+    pub path: String,
+    /// Whether it holds people's data.
+    pub phi: bool,
+    /// May be absent; what it feeds then counts as unconnected.
+    pub optional: bool,
+    /// `files` unless `type` says otherwise.
+    pub artifact: Artifact,
+}
+
+impl Source {
+    /// `imagenet[backbone=vgg16]`.
+    pub fn title(&self) -> String {
+        title(&self.name, &self.cell)
+    }
+}
+
+/// One stage at one cell.
+pub struct Task {
+    pub stage: String,
+    pub cell: Coordinates,
+    pub action: Action,
+    /// Input port → parts, sorted by coordinates. Unread ports are not here.
+    pub inputs: BTreeMap<String, Vec<Edge>>,
+    /// Output ports, the main one first.
+    pub outputs: Vec<Output>,
+    pub needs: Needs,
+    pub policy: Policy,
+    /// Output port → path relative to the project root, placeholders replaced.
+    pub publish: BTreeMap<String, String>,
+}
+
+impl Task {
+    /// `train[backbone=vgg16,seed=1]`.
+    pub fn title(&self) -> String {
+        title(&self.stage, &self.cell)
+    }
+}
+
+fn title(name: &str, cell: &Coordinates) -> String {
+    if cell.is_empty() { name.to_owned() } else { format!("{name}[{}]", show_coordinates(cell)) }
+}
+
+/// What a task does.
+pub enum Action {
+    Kind { kind: &'static Kind, params: Arc<dyn Configured> },
+    Command(Command),
+}
+
+/// A program to start instead of a kind.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Arguments, the program first; each a list of pieces to be joined.
+    pub argv: Vec<Vec<Piece>>,
+    /// The stage's params, placeholders replaced; in the key.
+    pub params: serde_json::Value,
+    /// Environment of the program; in the key.
+    pub env: BTreeMap<String, String>,
+    /// Globs of the files that are its code, relative to the project root; their digests are in the key.
+    pub code: Vec<String>,
+}
+
+/// A piece of an argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Text(String),
+    /// `{inputs.PORT}`: a folder, or the file itself where the artifact is one file.
+    Input(String),
+    /// `{outputs.PORT}`: the folder to fill, or the file to write where the artifact is one file.
+    Output(String),
+    ParamsFile,
+    Device,
+    Threads,
+    State,
+}
+
+/// An output port of a task.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub port: String,
+    pub artifact: Artifact,
+}
+
+/// One part that arrives on a port.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    pub origin: Origin,
+    /// Where the part stands in a gather: the gathered axes, and `from` for a label. Empty on a port that takes one.
+    pub coordinates: Coordinates,
+    /// Whether a chosen list (`models`) arrives where one is taken: the task then does one part at a time.
+    pub chosen: bool,
+}
+
+/// Where a part comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A source, or one file or folder inside it.
+    Source { source: SourceId, inside: Option<String> },
+    /// An output port of a task.
+    Task { task: TaskId, port: String },
+}
+
+/// What decides how a task is tried; never in a key.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Further tries on named causes.
+    pub retries: u32,
+    /// Seconds after which the task is ended.
+    pub timeout: Option<f64>,
+    /// How many items may be in quarantine before the task fails; none unless set.
+    pub max_quarantine: Quarantine,
+    /// Environment variables a command also gets; not in the key.
+    pub env: Vec<String>,
+}
+
+/// A bound on quarantined items.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Quarantine {
+    Count(u64),
+    /// Of the items, 0 to 100.
+    Percent(f64),
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self::Count(0)
+    }
+}
