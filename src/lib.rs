@@ -1,6 +1,7 @@
 //! TOML job graphs for medical-imaging experiments. The map of the code is in `ARCHITECTURE.md`.
 
 pub mod content;
+pub mod image;
 pub mod mapped;
 pub mod pipeline;
 pub mod run;
