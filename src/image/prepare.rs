@@ -189,7 +189,10 @@ mod tests {
 
     #[test]
     fn a_black_border_goes_and_values_fill_the_range() {
-        let bordered = image(6, &[&[0; 6], &[0, 10, 20, 30, 40, 0], &[0, 10, 20, 30, 40, 0], &[0, 10, 20, 30, 40, 0], &[0, 10, 20, 30, 60, 0], &[0; 6]]);
+        let bordered = image(
+            6,
+            &[&[0; 6], &[0, 10, 20, 30, 40, 0], &[0, 10, 20, 30, 40, 0], &[0, 10, 20, 30, 40, 0], &[0, 10, 20, 30, 60, 0], &[0; 6]],
+        );
         let (result, done) = prepare(bordered, &HOW).unwrap().unwrap();
         assert_eq!(done, "trim 1,1,4x4; min-max");
         assert_eq!((result.width, result.height, result.depth), (4, 4, 16));
