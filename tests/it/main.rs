@@ -1,1 +1,69 @@
-fn main() {}
+//! Integration tests: everything that needs the built programs, and what must hold of the source text.
+//!
+//! One program, so that it is linked once. A file here has `pub(crate) fn trials() -> Vec<Trial>` and a line in `main`;
+//! `tidy.rs` fails when one is forgotten. A test is a plain function that panics where something is wrong; what it needs of
+//! the machine stands beside its name in [`trials!`], and where that is missing the test counts as skipped, with the Debian
+//! package to install. With `TOMOGRAPH_NO_SKIP=1` a skip is a failure.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that panics is a test that fails")]
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::process::{Command, ExitCode};
+
+/// A test per function named, called `FILE::FUNCTION`. `name: [need, …]` says what it needs of the machine.
+macro_rules! trials {
+    ($($name:ident $(: [$($need:expr),+])?),+ $(,)?) => {
+        vec![$(crate::trial(concat!(module_path!(), "::", stringify!($name)), &[$($($need),+)?], $name)),+]
+    };
+}
+
+mod space;
+mod tidy;
+
+fn main() -> ExitCode {
+    let files = [tidy::trials()];
+    libtest_mimic::run(&Arguments::from_args(), files.into_iter().flatten().collect()).exit_code()
+}
+
+/// What a test needs of the machine it runs on.
+#[derive(Clone, Copy)]
+#[expect(dead_code, reason = "some are for tests to come")]
+enum Need {
+    /// A program on PATH, and the Debian package that has it.
+    Program(&'static str, &'static str),
+    /// To be root, for mounts and other users.
+    Root,
+}
+
+impl Need {
+    /// Why the test cannot run here, where it cannot.
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Program(program, package) => {
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+                (!there).then(|| format!("{program} is missing: install the Debian package {package}"))
+            }
+            Self::Root => {
+                let id = Command::new("id").arg("-u").output().unwrap();
+                (id.stdout.trim_ascii() != b"0").then(|| "it must be root to run".to_owned())
+            }
+        }
+    }
+}
+
+fn trial(name: &str, needs: &'static [Need], run: fn()) -> Trial {
+    let name = name.strip_prefix("it::").unwrap_or(name).to_owned();
+    Trial::ignorable_test(name.clone(), move || {
+        let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
+        if missing.is_empty() {
+            run();
+            return Ok(Completion::Completed);
+        }
+        let reason = missing.join("; ");
+        if std::env::var_os("TOMOGRAPH_NO_SKIP").is_some_and(|value| value == "1") {
+            return Err(Failed::from(format!("skipped, and TOMOGRAPH_NO_SKIP=1 allows no skip: {reason}")));
+        }
+        println!("skipped {name}: {reason}");
+        Ok(Completion::ignored_with(reason))
+    })
+}
