@@ -91,6 +91,17 @@ impl Tree {
         text.into_bytes()
     }
 
+    /// Reads a manifest; the places of its files are left empty. `None` where it is not one.
+    pub fn from_manifest(bytes: &[u8], identified: bool) -> Option<Self> {
+        let mut files = BTreeMap::new();
+        for line in std::str::from_utf8(bytes).ok()?.lines() {
+            let (digest, rest) = line.split_once(' ')?;
+            let (size, path) = rest.split_once(' ')?;
+            files.insert(path.to_owned(), FileRef { digest: digest.parse().ok()?, size: size.parse().ok()?, place: PathBuf::new() });
+        }
+        Some(Self { files, identified })
+    }
+
     /// Digest of [`Tree::manifest`].
     pub fn digest(&self) -> Digest {
         Digest::of(&self.manifest())

@@ -4,4 +4,4 @@
 
 mod model;
 
-pub use model::{Action, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Task, TaskId};
+pub use model::{Action, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Task, TaskId, show_pieces};

@@ -105,6 +105,20 @@ pub enum Piece {
     State,
 }
 
+/// An argument as it was written, placeholders and all.
+pub fn show_pieces(pieces: &[Piece]) -> String {
+    let show = |piece: &Piece| match piece {
+        Piece::Text(text) => text.replace('{', "{{").replace('}', "}}"),
+        Piece::Input(port) => format!("{{inputs.{port}}}"),
+        Piece::Output(port) => format!("{{outputs.{port}}}"),
+        Piece::ParamsFile => "{params_file}".to_owned(),
+        Piece::Device => "{device}".to_owned(),
+        Piece::Threads => "{threads}".to_owned(),
+        Piece::State => "{state}".to_owned(),
+    };
+    pieces.iter().map(show).collect()
+}
+
 /// An output port of a task.
 #[derive(Clone, Debug)]
 pub struct Output {
