@@ -1,0 +1,400 @@
+//! What would run, and why: keys, looked up in the store, and reasons.
+//!
+//! [`Planner`] judges one task at a time, once its inputs are known; planning and running both drive it. Starts nothing.
+
+pub mod key;
+pub mod reason;
+mod sources;
+
+use crate::content::{Digest, Tree};
+use crate::pipeline::{Action, Command, Edge, Origin, Pipeline, SourceId, Task, TaskId};
+use crate::store::{OutputRecord, Record, Store};
+use anyhow::{Context as _, Result, bail};
+use key::{CommandKey, KeyManifest, PartKey};
+use reason::{Reason, difference, tree_difference};
+use sources::SourceTree;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A task whose result is known.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub key: Digest,
+    pub record: Record,
+}
+
+impl Known {
+    /// What the record says of an output port.
+    pub fn output(&self, port: &str) -> Result<&OutputRecord> {
+        self.record.outputs.get(port).with_context(|| format!("the record of {} has no output `{port}`", self.record.task))
+    }
+}
+
+/// What is known of a task while others are still open.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Not known yet: the task must run, or follows one that must.
+    Open,
+    Known(Known),
+    /// Failed or skipped, with the class that a port with holes sees.
+    Failed(String),
+}
+
+/// A task whose inputs are known, judged.
+pub enum Judgement {
+    Hit(Known),
+    Miss { key: Digest, manifest: KeyManifest },
+}
+
+/// What `plan` says of a task.
+#[derive(Clone, Debug)]
+pub enum State {
+    Cached,
+    Run(Vec<Reason>),
+    /// Decided after these tasks.
+    Later(Vec<String>),
+}
+
+/// A pipeline against a store: sources looked at, ready to judge tasks.
+pub struct Planner<'a> {
+    pub pipeline: &'a Pipeline,
+    pub store: &'a Store,
+    pub root: PathBuf,
+    /// Tasks that are wanted, with everything they need.
+    pub wanted: BTreeSet<TaskId>,
+    sources: Vec<Option<SourceTree>>,
+    last: BTreeMap<String, Digest>,
+}
+
+impl<'a> Planner<'a> {
+    /// Looks at the sources of the tasks in `only` (empty: all) and of all they need. `id` names the pipeline in the store.
+    ///
+    /// Fails, with every missing source named, before anything starts.
+    pub fn new(
+        pipeline: &'a Pipeline,
+        store: &'a Store,
+        root: &Path,
+        id: &str,
+        only: &[TaskId],
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Self> {
+        let wanted = wanted(pipeline, only);
+        let mut read = BTreeSet::new();
+        for edge in wanted.iter().flat_map(|task| pipeline.tasks[task.0].inputs.values().flatten()) {
+            if let Origin::Source { source, .. } = edge.origin {
+                read.insert(source);
+            }
+        }
+        let mut sources = Vec::with_capacity(pipeline.sources.len());
+        for at in 0..pipeline.sources.len() {
+            let look = read.contains(&SourceId(at));
+            sources.push(if look { SourceTree::look(store, root, &pipeline.sources[at], progress)? } else { None });
+        }
+        let last = store.last_keys(id)?;
+        let planner = Self { pipeline, store, root: root.to_owned(), wanted, sources, last };
+        planner.refuse_missing_sources()?;
+        Ok(planner)
+    }
+
+    fn refuse_missing_sources(&self) -> Result<()> {
+        let mut missing = BTreeSet::new();
+        for (task, port, edge) in self.edges() {
+            let Origin::Source { source: id, inside } = &edge.origin else { continue };
+            let source = &self.pipeline.sources[id.0];
+            let found = self.sources[id.0].as_ref();
+            match (found, inside) {
+                (None, _) if !source.optional => {
+                    missing.insert(format!("source `{}`: there is nothing at {}", source.title(), self.shown(&source.path, source.phi)));
+                }
+                (None, _) if self.must_be_connected(task, port) => {
+                    missing.insert(format!("stage `{}` needs source `{}`, which is optional and absent", task.stage, source.title()));
+                }
+                (Some(found), Some(inside)) if found.inside(Some(inside)).is_none() => {
+                    missing.insert(format!("source `{}`: there is no {inside} in {}", source.title(), self.shown(&source.path, source.phi)));
+                }
+                (Some(found), _) if found.tree.files.is_empty() => {
+                    missing.insert(format!("source `{}`: there is no file in {}", source.title(), self.shown(&source.path, source.phi)));
+                }
+                _ => {}
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        bail!("{}", missing.into_iter().collect::<Vec<_>>().join("\n"))
+    }
+
+    /// The path as the user wrote it: it stands in the pipeline, so it may be shown.
+    fn shown(&self, path: &str, phi: bool) -> String {
+        if phi || Path::new(path).is_absolute() { format!("`{path}`") } else { format!("`{path}` (in {})", self.root.display()) }
+    }
+
+    fn must_be_connected(&self, task: &Task, port: &str) -> bool {
+        match &task.action {
+            Action::Kind { kind, .. } => kind.input(port).is_some_and(|port| port.count == crate::stage::Count::One),
+            Action::Command(_) => true,
+        }
+    }
+
+    fn edges(&self) -> impl Iterator<Item = (&Task, &str, &Edge)> {
+        self.wanted.iter().flat_map(|id| {
+            let task = &self.pipeline.tasks[id.0];
+            task.inputs.iter().flat_map(move |(port, edges)| edges.iter().map(move |edge| (task, port.as_str(), edge)))
+        })
+    }
+
+    /// The tasks that a task takes from.
+    pub fn needs_of(&self, id: TaskId) -> BTreeSet<TaskId> {
+        self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task).collect()
+    }
+
+    /// The source part that an edge brings, if its source is there.
+    pub fn source_tree(&self, source: SourceId, inside: Option<&str>) -> Option<Tree> {
+        self.sources[source.0].as_ref().and_then(|found| found.inside(inside))
+    }
+
+    /// Names the first source file read by a task that moved since it was hashed (DESIGN rule 2).
+    pub fn moved_source(&self, id: TaskId) -> Option<String> {
+        let mut seen = BTreeSet::new();
+        for edge in self.pipeline.tasks[id.0].inputs.values().flatten() {
+            let Origin::Source { source, .. } = edge.origin else { continue };
+            if !seen.insert(source) {
+                continue;
+            }
+            if let Some(moved) = self.sources[source.0].as_ref().and_then(|found| found.moved(self.store)) {
+                return Some(format!("source `{}`: {moved}", self.pipeline.sources[source.0].title()));
+            }
+        }
+        None
+    }
+
+    /// Everything the result of a task depends on; `None` while an input is open.
+    pub fn manifest(&self, id: TaskId, outcomes: &[Outcome]) -> Result<Option<KeyManifest>> {
+        let task = &self.pipeline.tasks[id.0];
+        let mut manifest = match &task.action {
+            Action::Kind { kind, params } => KeyManifest::new(kind.name, kind.revision, params.params()),
+            Action::Command(command) => self.command_manifest(task, command)?,
+        };
+        for (port, edges) in &task.inputs {
+            let mut parts = Vec::with_capacity(edges.len());
+            for edge in edges {
+                match self.part_key(edge, outcomes)? {
+                    Part::Key(part) => parts.push(part),
+                    Part::Unconnected => {}
+                    Part::Open => return Ok(None),
+                }
+            }
+            if !parts.is_empty() {
+                manifest.inputs.insert(port.clone(), parts);
+            }
+        }
+        Ok(Some(manifest))
+    }
+
+    fn part_key(&self, edge: &Edge, outcomes: &[Outcome]) -> Result<Part> {
+        let at = edge.coordinates.clone();
+        Ok(match &edge.origin {
+            Origin::Source { source, inside } => match self.source_tree(*source, inside.as_deref()) {
+                Some(tree) => Part::Key(PartKey { at, digest: Some(tree.digest()), identified: tree.identified, hole: None }),
+                None => Part::Unconnected,
+            },
+            Origin::Task { task, port } => match &outcomes[task.0] {
+                Outcome::Open => Part::Open,
+                Outcome::Known(known) => {
+                    let output = known.output(port)?;
+                    Part::Key(PartKey { at, digest: Some(output.manifest), identified: output.identified, hole: None })
+                }
+                Outcome::Failed(class) => Part::Key(PartKey { at, digest: None, identified: false, hole: Some(class.clone()) }),
+            },
+        })
+    }
+
+    fn command_manifest(&self, task: &Task, command: &Command) -> Result<KeyManifest> {
+        let mut code = BTreeMap::new();
+        for pattern in &command.code {
+            let files = crate::store::walk(&self.root, pattern)?.unwrap_or_default();
+            if files.is_empty() {
+                bail!("stage `{}`: `code` names `{pattern}`, which matches nothing in {}", task.stage, self.root.display());
+            }
+            let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
+            for (place, hashed) in places.iter().zip(self.store.hash_files(&places, &|_, _| ())?) {
+                let path = place.strip_prefix(&self.root).unwrap_or(place);
+                code.insert(path.to_string_lossy().into_owned(), hashed.digest);
+            }
+        }
+        let mut manifest = KeyManifest::new("command", 1, command.params.clone());
+        manifest.command = Some(CommandKey {
+            argv: command.argv.iter().map(|pieces| crate::pipeline::show_pieces(pieces)).collect(),
+            env: command.env.clone(),
+            code,
+            outputs: task.outputs.iter().map(|output| (output.port.clone(), output.artifact.to_string())).collect(),
+            coordinates: task.cell.clone(),
+        });
+        Ok(manifest)
+    }
+
+    /// Looks a task up whose inputs are known; `None` while one is open.
+    pub fn judge(&self, id: TaskId, outcomes: &[Outcome]) -> Result<Option<Judgement>> {
+        let Some(manifest) = self.manifest(id, outcomes)? else { return Ok(None) };
+        let key = manifest.key();
+        let records = self.store.records(&key)?;
+        Ok(Some(match self.best(records)? {
+            Some(record) => Judgement::Hit(Known { key, record }),
+            None => Judgement::Miss { key, manifest },
+        }))
+    }
+
+    /// Of several variants the oldest whose blobs are all there, else the oldest.
+    fn best(&self, mut records: Vec<Record>) -> Result<Option<Record>> {
+        if records.len() > 1 {
+            for at in 0..records.len() {
+                if self.is_there(&records[at])? {
+                    return Ok(Some(records.swap_remove(at)));
+                }
+            }
+        }
+        Ok((!records.is_empty()).then(|| records.swap_remove(0)))
+    }
+
+    /// Whether every byte of a result is in the store.
+    pub fn is_there(&self, record: &Record) -> Result<bool> {
+        for output in record.outputs.values() {
+            if self.store.tree(&output.manifest, output.identified)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Why a task with this manifest is not in the store: the difference to its last key, else to the nearest of its kind.
+    pub fn reasons(&self, id: TaskId, manifest: &KeyManifest) -> Result<Vec<Reason>> {
+        let task = &self.pipeline.tasks[id.0];
+        if let Some(old) = self.last.get(&task.title()).map(|key| self.manifest_of(key)).transpose()?.flatten() {
+            return Ok(self.differences(task, &old, manifest));
+        }
+        let prefix = format!("{}[", task.stage);
+        let mut nearest: Option<(usize, Vec<Reason>)> = None;
+        for (other, key) in self.last.iter().filter(|(name, _)| **name == task.stage || name.starts_with(&prefix)).take(64) {
+            let Some(old) = self.manifest_of(key)? else { continue };
+            let differences = self.differences(task, &old, manifest);
+            if nearest.as_ref().is_none_or(|(count, _)| differences.len() < *count) {
+                let count = differences.len();
+                nearest = Some((count, std::iter::once(Reason::ComparedWith(other.clone())).chain(differences).collect()));
+            }
+        }
+        Ok(nearest.map_or_else(|| vec![Reason::FirstRun], |(_, reasons)| reasons))
+    }
+
+    fn manifest_of(&self, key: &Digest) -> Result<Option<KeyManifest>> {
+        let Some(record) = self.store.records(key)?.into_iter().next() else { return Ok(None) };
+        let Some(bytes) = self.store.read_blob(&record.key_manifest)? else { return Ok(None) };
+        Ok(serde_json::from_slice(&bytes).ok())
+    }
+
+    fn differences(&self, task: &Task, old: &KeyManifest, new: &KeyManifest) -> Vec<Reason> {
+        difference(old, new, &|path, before, after| self.describe(task, path, before, after))
+    }
+
+    /// What changed in the part at `path` (`inputs.PORT[N]`) of a task.
+    fn describe(&self, task: &Task, path: &str, before: Option<Digest>, after: Option<Digest>) -> Vec<String> {
+        let edge = path.strip_prefix("inputs.").and_then(|rest| {
+            let (port, at) = rest.trim_end_matches(']').rsplit_once('[')?;
+            task.inputs.get(port)?.get(at.parse::<usize>().ok()?)
+        });
+        let mut details = Vec::new();
+        if let Some(edge) = edge {
+            details.push(match &edge.origin {
+                Origin::Source { source, .. } => format!("source {}", self.pipeline.sources[source.0].title()),
+                Origin::Task { task, port } => format!("{}.{port}", self.pipeline.tasks[task.0].title()),
+            });
+        }
+        let tree = |digest: Digest| {
+            let identified = edge.is_some_and(|edge| match edge.origin {
+                Origin::Source { source, .. } => self.pipeline.sources[source.0].phi,
+                Origin::Task { .. } => true,
+            });
+            let known = edge.and_then(|edge| match &edge.origin {
+                Origin::Source { source, inside } => self.source_tree(*source, inside.as_deref()).filter(|tree| tree.digest() == digest),
+                Origin::Task { .. } => None,
+            });
+            known.or_else(|| Tree::from_manifest(&self.store.read_blob(&digest).ok()??, identified))
+        };
+        if let (Some(before), Some(after)) = (before.and_then(tree), after.and_then(tree)) {
+            details.extend(tree_difference(&before, &after));
+        }
+        details
+    }
+
+    /// What would run: a state for every wanted task, in the pipeline's order.
+    pub fn plan(&self) -> Result<Vec<(TaskId, State)>> {
+        let mut outcomes = vec![Outcome::Open; self.pipeline.tasks.len()];
+        let mut states = BTreeMap::new();
+        for id in &self.wanted {
+            let state = match self.judge(*id, &outcomes)? {
+                None => State::Later(self.open_needs(*id, &outcomes)),
+                Some(Judgement::Miss { manifest, .. }) => State::Run(self.reasons(*id, &manifest)?),
+                Some(Judgement::Hit(known)) => {
+                    outcomes[id.0] = Outcome::Known(known);
+                    State::Cached
+                }
+            };
+            states.insert(*id, state);
+        }
+        self.revive(&mut states, &outcomes)?;
+        Ok(states.into_iter().collect())
+    }
+
+    fn open_needs(&self, id: TaskId, outcomes: &[Outcome]) -> Vec<String> {
+        let open = self.needs_of(id).into_iter().filter(|need| matches!(outcomes[need.0], Outcome::Open));
+        open.map(|need| self.pipeline.tasks[need.0].title()).collect()
+    }
+
+    /// A cached task whose bytes are gone must run again where a task that runs needs them.
+    fn revive(&self, states: &mut BTreeMap<TaskId, State>, outcomes: &[Outcome]) -> Result<()> {
+        for id in self.wanted.iter().rev() {
+            if !matches!(states.get(id), Some(State::Run(_))) {
+                continue;
+            }
+            for (need, port) in self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin) {
+                let Outcome::Known(known) = &outcomes[need.0] else { continue };
+                let output = known.output(port)?;
+                if matches!(states.get(&need), Some(State::Cached)) && self.store.tree(&output.manifest, output.identified)?.is_none() {
+                    states.insert(need, State::Run(vec![Reason::Gone { needed_by: self.pipeline.tasks[id.0].title() }]));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Part {
+    Key(PartKey),
+    Unconnected,
+    Open,
+}
+
+fn origin(edge: &Edge) -> Option<(TaskId, &str)> {
+    match &edge.origin {
+        Origin::Task { task, port } => Some((*task, port)),
+        Origin::Source { .. } => None,
+    }
+}
+
+fn origin_task(edge: &Edge) -> Option<TaskId> {
+    origin(edge).map(|(task, _)| task)
+}
+
+/// `only` and everything it needs; all tasks where `only` is empty.
+fn wanted(pipeline: &Pipeline, only: &[TaskId]) -> BTreeSet<TaskId> {
+    if only.is_empty() {
+        return (0..pipeline.tasks.len()).map(TaskId).collect();
+    }
+    let mut wanted = BTreeSet::new();
+    let mut open = only.to_vec();
+    while let Some(id) = open.pop() {
+        if wanted.insert(id) {
+            open.extend(pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task));
+        }
+    }
+    wanted
+}

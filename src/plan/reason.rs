@@ -1,0 +1,171 @@
+//! Reasons: the difference between two key manifests, as people read it.
+//!
+//! Both are flattened to paths and leaves, so that two keys are equal exactly when there is no reason.
+
+use super::key::KeyManifest;
+use crate::content::{Digest, Tree};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Why a task must run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing like it has run.
+    FirstRun,
+    /// A leaf of the key manifest is another one; `None` where it was or is not there.
+    Changed { path: String, old: Option<String>, new: Option<String> },
+    /// An input is another one; what in it changed, as far as known.
+    Input { path: String, details: Vec<String> },
+    /// The result is known but its bytes are gone, and something needs them.
+    Gone { needed_by: String },
+    /// The difference is to another task's last record, since this one never ran.
+    ComparedWith(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstRun => f.write_str("first run"),
+            Self::Changed { path, old: Some(old), new: Some(new) } => write!(f, "{path}: {old} → {new}"),
+            Self::Changed { path, old: None, new } => write!(f, "{path}: added {}", new.as_deref().unwrap_or_default()),
+            Self::Changed { path, old: Some(old), new: None } => write!(f, "{path}: removed (was {old})"),
+            Self::Input { path, details } if details.is_empty() => write!(f, "{path}: changed"),
+            Self::Input { path, details } => write!(f, "{path}: {}", details.join("; ")),
+            Self::Gone { needed_by } => write!(f, "its result is gone from the store and {needed_by} needs it"),
+            Self::ComparedWith(task) => write!(f, "never ran; compared with {task}"),
+        }
+    }
+}
+
+/// The differences of two manifests. `describe` says what changed between two inputs, given the path of the part in the
+/// manifest and both digests.
+pub fn difference(old: &KeyManifest, new: &KeyManifest, describe: &dyn Fn(&str, Option<Digest>, Option<Digest>) -> Vec<String>) -> Vec<Reason> {
+    let (old, new) = (flatten(old), flatten(new));
+    let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    let mut reasons = Vec::new();
+    for path in paths {
+        let (before, after) = (old.get(path), new.get(path));
+        if before == after {
+            continue;
+        }
+        match path.strip_suffix(".digest").filter(|path| path.starts_with("inputs.")) {
+            Some(part) => {
+                let digest = |value: Option<&Value>| value.and_then(Value::as_str).and_then(|text| text.parse().ok());
+                let details = describe(part, digest(before), digest(after));
+                reasons.push(Reason::Input { path: part.strip_suffix("[0]").unwrap_or(part).to_owned(), details });
+            }
+            None => reasons.push(Reason::Changed { path: path.clone(), old: before.map(show), new: after.map(show) }),
+        }
+    }
+    reasons
+}
+
+/// At most this many files are named in a reason.
+const NAMED: usize = 3;
+
+/// What changed between two trees: the first files, and how many more.
+pub fn tree_difference(old: &Tree, new: &Tree) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (path, file) in &new.files {
+        match old.files.get(path) {
+            None => changes.push(format!("added {}", new.shown(path))),
+            Some(before) if before.digest != file.digest => changes.push(format!("changed {}", new.shown(path))),
+            Some(_) => {}
+        }
+    }
+    changes.extend(old.files.keys().filter(|path| !new.files.contains_key(*path)).map(|path| format!("removed {}", old.shown(path))));
+    if changes.len() > NAMED {
+        let more = changes.len() - NAMED;
+        changes.truncate(NAMED);
+        changes.push(format!("and {more} more"));
+    }
+    changes
+}
+
+fn show(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Path → leaf; empty maps and lists are leaves.
+fn flatten(manifest: &KeyManifest) -> BTreeMap<String, Value> {
+    fn walk(path: String, value: Value, leaves: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                for (name, value) in fields {
+                    let name = if name.contains(['.', '[', '"']) || name.is_empty() { format!("{name:?}") } else { name };
+                    walk(if path.is_empty() { name } else { format!("{path}.{name}") }, value, leaves);
+                }
+            }
+            Value::Array(values) if !values.is_empty() => {
+                for (at, value) in values.into_iter().enumerate() {
+                    walk(format!("{path}[{at}]"), value, leaves);
+                }
+            }
+            leaf => {
+                leaves.insert(path, leaf);
+            }
+        }
+    }
+    let mut leaves = BTreeMap::new();
+    walk(String::new(), serde_json::to_value(manifest).expect("a key manifest is JSON"), &mut leaves);
+    leaves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::key::PartKey;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn manifest(params: Value) -> KeyManifest {
+        KeyManifest::new("classifier.train", 1, params)
+    }
+
+    fn reasons(old: &KeyManifest, new: &KeyManifest) -> Vec<String> {
+        difference(old, new, &|_, _, _| Vec::new()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_changed_param_reads_as_users_write_it() {
+        let (old, new) = (manifest(json!({"learning_rate": 1e-4, "dense": [1, 2]})), manifest(json!({"learning_rate": 1e-3, "dense": [1]})));
+        assert_eq!(reasons(&old, &new), ["params.dense[1]: removed (was 2)", "params.learning_rate: 0.0001 → 0.001"]);
+    }
+
+    #[test]
+    fn a_changed_input_is_named_by_its_port() {
+        let mut old = manifest(json!({}));
+        let part = |text: &str| vec![PartKey { at: Default::default(), digest: Some(Digest::of(text.as_bytes())), identified: false, hole: None }];
+        old.inputs.insert("train".into(), part("a"));
+        let mut new = old.clone();
+        new.inputs.insert("train".into(), part("b"));
+        assert_eq!(reasons(&old, &new), ["inputs.train: changed"]);
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), (0..3i64).prop_map(Value::from), "[a.\\[\"]{0,2}".prop_map(Value::from)];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[ab.\\[\"0]{0,2}", inner, 0..3).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// DESIGN rule 7: two keys are equal exactly when there is no reason.
+        #[test]
+        fn keys_are_equal_exactly_when_there_is_no_reason(a in value(), b in value()) {
+            let (old, new) = (manifest(a), manifest(b));
+            prop_assert_eq!(old.key() == new.key(), reasons(&old, &new).is_empty());
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Sources: their files hashed by content, with the stamps that tell later whether one moved.
+//!
+//! Knows the store's memo; does not know what reads the files.
+
+use crate::content::{FileRef, Tree};
+use crate::pipeline::Source;
+use crate::store::{Stamp, Store, walk};
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The files of a source as they were when it was looked at.
+pub struct SourceTree {
+    pub tree: Tree,
+    stamps: BTreeMap<String, (PathBuf, Stamp)>,
+}
+
+impl SourceTree {
+    /// Looks at a source: `None` where nothing is at its path.
+    pub fn look(store: &Store, root: &Path, source: &Source, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Option<Self>> {
+        let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else { return Ok(None) };
+        let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
+        let hashed = store.hash_files(&places, progress).with_context(|| format!("source `{}`", source.title()))?;
+        let mut tree = Tree { files: BTreeMap::new(), identified: source.phi };
+        let mut stamps = BTreeMap::new();
+        for ((path, place), hashed) in files.into_iter().zip(hashed) {
+            tree.files.insert(path.clone(), FileRef { digest: hashed.digest, size: hashed.size, place: place.clone() });
+            stamps.insert(path, (place, hashed.stamp));
+        }
+        Ok(Some(Self { tree, stamps }))
+    }
+
+    /// The part of the source that a reference names: all of it, one file, or one folder inside it.
+    pub fn inside(&self, inside: Option<&str>) -> Option<Tree> {
+        let Some(inside) = inside else { return Some(self.tree.clone()) };
+        if let Some(file) = self.tree.files.get(inside) {
+            let name = inside.rsplit('/').next().unwrap_or(inside);
+            return Some(Tree { files: BTreeMap::from([(name.to_owned(), file.clone())]), identified: self.tree.identified });
+        }
+        let folder = format!("{}/", inside.trim_end_matches('/'));
+        let files: BTreeMap<String, FileRef> = self
+            .tree
+            .files
+            .iter()
+            .filter_map(|(path, file)| path.strip_prefix(&folder).map(|path| (path.to_owned(), file.clone())))
+            .collect();
+        (!files.is_empty()).then_some(Tree { files, identified: self.tree.identified })
+    }
+
+    /// What a message may call the first file that moved since the source was looked at.
+    pub fn moved(&self, store: &Store) -> Option<String> {
+        let moved = store.moved(self.stamps.values().map(|(place, stamp)| (place.as_path(), stamp)));
+        let first = moved.first()?;
+        let (path, _) = self.stamps.iter().find(|(_, (place, _))| place == first)?;
+        Some(self.tree.shown(path))
+    }
+}
