@@ -1,6 +1,11 @@
 //! The registry of kinds: one line per kind, in the order a study uses them.
 
+mod images_import;
+mod images_prepare;
+#[cfg(test)]
+mod testing;
+
 use crate::stage::Kind;
 
 /// Every built-in kind.
-pub static KINDS: &[Kind] = &[];
+pub static KINDS: &[Kind] = &[Kind::map::<images_import::ImagesImport>(), Kind::map::<images_prepare::ImagesPrepare>()];
