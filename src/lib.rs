@@ -1,8 +1,10 @@
 //! TOML job graphs for medical-imaging experiments. The map of the code is in `ARCHITECTURE.md`.
 
 pub mod content;
+pub mod dicom;
 pub mod image;
 pub mod mapped;
+pub mod phantom;
 pub mod pipeline;
 pub mod run;
 pub mod stage;
