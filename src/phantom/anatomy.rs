@@ -102,9 +102,13 @@ impl Chest {
     /// How much is heart at a point, 0 to 1.
     fn heart_at(&self, x: f64, y: f64, pose: &Pose) -> f64 {
         let half = self.heart * if pose.from_front { 1.15 } else { 1.0 };
-        let slope = (y - 0.45) / 0.28;
-        let (dx, dy) = ((x - 0.10 - 0.06 * slope) / half, (y - 0.60 - pose.breath / 2.0) / 0.17);
-        ramp(1.08, 0.90, dx * dx + dy * dy)
+        let border = match x > 0.0 {
+            // The left ventricle bulges down and outwards.
+            true => 0.10 + half * ramp(0.34, 0.66, y) + 0.03 * bump((y - 0.43) * (y - 0.43) / 0.003),
+            false => 0.10 + 0.34 * half * bump((y - 0.60) * (y - 0.60) / 0.045),
+        };
+        let bottom = self.base[1] + pose.breath + 0.05 - 0.10 * (x.abs() - 0.10).max(0.0);
+        ramp(border + 0.025, border - 0.025, x.abs()) * ramp(0.34, 0.44, y) * ramp(bottom + 0.03, bottom - 0.05, y)
     }
 
     /// The point as the person has it that lies at (`x`, `y`) of the radiograph.
@@ -203,11 +207,11 @@ impl Chest {
                 for number in 0..10 {
                     let root = self.top + 0.015 + self.spacing * f64::from(number);
                     let back = root - 0.035 * bump((u - 0.28) * (u - 0.28) / 0.09) + 0.17 * u * u * u;
-                    bone = bone.max(0.085 * rib(y - back, 0.0155));
+                    bone = bone.max(0.105 * rib(y - back, 0.0155));
                     if number < 7 {
                         let end = root + 0.17 * self.width * self.width * self.width;
                         let front = end + 0.02 + 0.27 * (self.width - u).max(0.0) - 0.05 * (self.width - u) * (self.width - u);
-                        bone = bone.max(0.055 * rib(y - front, 0.018) * ramp(0.26, 0.40, u));
+                        bone = bone.max(0.065 * rib(y - front, 0.018) * ramp(0.26, 0.40, u));
                     }
                 }
                 bone *= inside;
@@ -232,12 +236,13 @@ impl Chest {
         let mut stream = Stream::of(&[self.vessels]);
         for side in [-1.0, 1.0] {
             let hilum = (side * 0.19 * pose.scale + pose.midline, 0.44 - pose.lift);
-            canvas.blob(hilum, (0.12, 0.09), 0.13);
+            canvas.blob(hilum, (0.13, 0.10), 0.12);
             for _ in 0..22 {
                 let end = (side * stream.between(0.25, 0.70) + pose.midline, stream.between(0.20, 0.74) - pose.lift);
                 let middle = (hilum.0 + 0.5 * (end.0 - hilum.0), hilum.1 + 0.5 * (end.1 - hilum.1) + stream.between(-0.03, 0.03));
                 let width = stream.between(0.014, 0.026);
-                canvas.streak(hilum, middle, (width, width * 0.7), 0.075);
+                let root = (hilum.0 + stream.between(-0.05, 0.05), hilum.1 + stream.between(-0.06, 0.06));
+                canvas.streak(root, middle, (width, width * 0.7), 0.06);
                 canvas.streak(middle, end, (width * 0.7, width * 0.3), 0.06);
             }
         }

@@ -17,19 +17,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// fewer patients changes none of those that stay. Nothing in it is from a real person.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Phantom {
+pub(super) struct Phantom {
     /// How many patients, each with 1 to 4 radiographs.
     #[serde(default = "default_patients")]
-    pub patients: u32,
+    patients: u32,
     /// Seed of everything random.
     #[serde(default = "default_seed")]
-    pub seed: u64,
+    seed: u64,
     /// Width of the radiographs in pixels, 32 to 4096; the height is the same or a fifth more, by scanner.
     #[serde(default = "default_side")]
-    pub side: u32,
+    side: u32,
     /// Share of positive patients, from 0 to 1.
     #[serde(default = "default_positive")]
-    pub positive: f64,
+    positive: f64,
 }
 
 fn default_patients() -> u32 {
