@@ -1,6 +1,7 @@
 //! TOML job graphs for medical-imaging experiments. The map of the code is in `ARCHITECTURE.md`.
 
 pub mod content;
+mod crash;
 pub mod dicom;
 pub mod image;
 pub mod mapped;
@@ -9,4 +10,5 @@ pub mod pipeline;
 pub mod run;
 pub mod stage;
 pub mod stages;
+pub mod store;
 pub mod table;

@@ -1,0 +1,92 @@
+//! Files that survive a crash, and errors of the disk in words.
+//!
+//! Knows paths and bytes, not what they mean.
+
+use anyhow::anyhow;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Something in the store is not what it was when written. The command line exits with 4.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is damaged: {} {what}: remove that file and run again, it will be made anew", path.display())]
+pub struct Damaged {
+    /// The damaged file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// Replaces the file at `path` by `bytes`, whole or not at all: a temporary file beside it, synced and renamed.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".tomograph-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_data()?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_folder(folder)
+}
+
+/// Gives `from` the name `to` unless something has it: true where it does so.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<bool> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        // Network file systems do not know the flag, but a hard link is exclusive on all of them.
+        Err(Errno::INVAL | Errno::NOSYS) => match fs::hard_link(from, to) {
+            Ok(()) => fs::remove_file(from).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the folder that will hold `path`; true where it was not there.
+pub(super) fn make_parent(path: &Path) -> io::Result<bool> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    match fs::create_dir(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in a folder survive a crash.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// An error of the disk, with the store it happened in and what to do.
+pub(super) fn trouble(root: &Path, error: io::Error) -> anyhow::Error {
+    let shown = root.display();
+    if is_refusal(&error) {
+        return anyhow::Error::new(error).context(read_only(root));
+    }
+    let text = match errno(&error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => {
+            format!("no space is left for the store {shown}: free some, or give it another place in tomograph.local.toml")
+        }
+        _ if error.kind() == io::ErrorKind::InvalidInput && errno(&error).is_none() => {
+            return anyhow!("cannot use {shown} as a store: {error}; name an empty folder or one that is not there yet");
+        }
+        Some(Errno::NOTDIR) => format!("cannot use {shown} as a store: a file stands where a folder should be"),
+        _ => format!("cannot use the store {shown}"),
+    };
+    anyhow::Error::new(error).context(text)
+}
+
+pub(super) fn read_only(root: &Path) -> String {
+    format!("the store {} is read-only: make it writable for this user, or name another in tomograph.local.toml", root.display())
+}
+
+/// Whether the system refused for lack of a right.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    matches!(errno(error), Some(Errno::ROFS | Errno::ACCESS | Errno::PERM))
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    Errno::from_io_error(error)
+}

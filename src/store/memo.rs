@@ -1,0 +1,171 @@
+//! Digests of files outside the store, through a memory of what was hashed before.
+//!
+//! The memory answers where device, inode, size, mtime and ctime are as they were. It never enters a key.
+
+use super::blobs::hash;
+use super::{Store, lock};
+use crate::content::Digest;
+use anyhow::{Context as _, Result};
+use rayon::prelude::*;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A file last changed less than this before it was read is hashed again next time.
+///
+/// A later change is seen only when the clock of the file system has gone on. Linux steps by up to 10 ms, FAT by 2 s, and
+/// servers' clocks differ a little from ours.
+const YOUNG: Duration = Duration::from_secs(3);
+/// A file that changes while it is read is tried so often.
+const TRIES: usize = 3;
+
+/// What tells, without reading it, that a file is the one it was. Times in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device and inode.
+    pub device: u64,
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the bytes, as it says; can be set back.
+    pub modified: i64,
+    /// Last change of bytes or attributes; cannot be set.
+    pub changed: i64,
+}
+
+/// A file outside the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hashed {
+    /// BLAKE3 of its bytes.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// Taken before the first byte was read.
+    pub stamp: Stamp,
+}
+
+/// A file could not be hashed. The message gives its place, not its name, which may be a patient's.
+#[derive(Debug, thiserror::Error)]
+#[error("file {} of {of} cannot be read: {reason}", at + 1)]
+pub struct Unreadable {
+    /// Place in the list that was asked for, from 0.
+    pub at: usize,
+    /// Length of that list.
+    pub of: usize,
+    /// What the system says.
+    pub reason: String,
+}
+
+impl Stamp {
+    /// The stamp of the file at `path`, links followed.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|file| Self::from(&file))
+    }
+
+    fn from(file: &fs::Metadata) -> Self {
+        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            modified: nanoseconds(file.mtime(), file.mtime_nsec()),
+            changed: nanoseconds(file.ctime(), file.ctime_nsec()),
+        }
+    }
+
+    /// Whether the file may change after `moment` without a change of stamp.
+    fn is_young(&self, moment: SystemTime) -> bool {
+        let limit = moment.checked_sub(YOUNG).and_then(|limit| limit.duration_since(UNIX_EPOCH).ok()).map_or(0, |limit| limit.as_nanos());
+        i128::from(self.modified.max(self.changed)) >= i128::try_from(limit).unwrap_or(i128::MAX)
+    }
+}
+
+impl Store {
+    /// Digests of files outside the store, in the order of `files`. `progress(done, total)` counts the bytes to be read.
+    ///
+    /// The error is an [`Unreadable`], which gives the place of the file in `files`.
+    pub fn hash_files(&self, files: &[PathBuf], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Hashed>> {
+        let failed = |at: usize, error: &io::Error| Unreadable { at, of: files.len(), reason: error.to_string() };
+        let stamps: Result<Vec<Stamp>, Unreadable> = files
+            .par_iter()
+            .with_min_len(64)
+            .enumerate()
+            .map(|(at, path)| Stamp::of(path).map_err(|error| failed(at, &error)))
+            .collect();
+        let stamps = stamps?;
+        let mut answer: Vec<Option<Hashed>> = vec![None; files.len()];
+        let mut missing = Vec::new();
+        {
+            let mut memo = lock(&self.memo);
+            let memo = memo.get_or_insert_with(|| self.index.read_memo());
+            for (at, stamp) in stamps.iter().enumerate() {
+                match memo.get(&(stamp.device, stamp.inode)) {
+                    Some((known, digest)) if known == stamp => {
+                        answer[at] = Some(Hashed { digest: *digest, size: stamp.size, stamp: *stamp });
+                    }
+                    _ => missing.push(at),
+                }
+            }
+        }
+        if !missing.is_empty() {
+            let total = missing.iter().map(|at| stamps[*at].size).sum();
+            let done = AtomicU64::new(0);
+            progress(0, total);
+            let hashed: Result<Vec<(usize, Hashed, Trust)>, Unreadable> = missing
+                .into_par_iter()
+                .map(|at| {
+                    let (hashed, trust) = hash_still(&files[at]).map_err(|error| failed(at, &error))?;
+                    progress(done.fetch_add(hashed.size, Ordering::Relaxed) + hashed.size, total);
+                    Ok((at, hashed, trust))
+                })
+                .collect();
+            self.remember(&hashed.context("cannot hash the source files")?, &mut answer);
+        }
+        Ok(answer.into_iter().flatten().collect())
+    }
+
+    /// Of `files` with the stamps they had, those that changed or went since.
+    pub fn moved<'a>(&self, files: impl IntoIterator<Item = (&'a Path, &'a Stamp)>) -> Vec<&'a Path> {
+        let files: Vec<(&Path, &Stamp)> = files.into_iter().collect();
+        let moved = |(path, stamp): &(&'a Path, &Stamp)| !Stamp::of(path).is_ok_and(|now| now == **stamp);
+        files.into_par_iter().with_min_len(64).filter(moved).map(|(path, _)| path).collect()
+    }
+
+    fn remember(&self, hashed: &[(usize, Hashed, Trust)], answer: &mut [Option<Hashed>]) {
+        let mut trusted = Vec::new();
+        for (at, hashed, trust) in hashed {
+            answer[*at] = Some(*hashed);
+            if *trust == Trust::Later {
+                trusted.push((hashed.stamp, hashed.digest));
+            }
+        }
+        if let Some(memo) = &mut *lock(&self.memo) {
+            memo.extend(trusted.iter().map(|(stamp, digest)| ((stamp.device, stamp.inode), (*stamp, *digest))));
+        }
+        self.index.write_memo(&trusted);
+    }
+}
+
+/// Whether a digest may be taken for the file's as long as its stamp stays.
+#[derive(Clone, Copy, PartialEq)]
+enum Trust {
+    Later,
+    Now,
+}
+
+/// Hashes a file that must not change meanwhile.
+fn hash_still(path: &Path) -> io::Result<(Hashed, Trust)> {
+    for _ in 0..TRIES {
+        let stamp = Stamp::of(path)?;
+        let begun = SystemTime::now();
+        let (digest, size) = hash(path)?;
+        if size == stamp.size && Stamp::of(path)? == stamp {
+            let trust = if stamp.is_young(begun) { Trust::Now } else { Trust::Later };
+            return Ok((Hashed { digest, size, stamp }, trust));
+        }
+    }
+    Err(io::Error::other("it changes while it is read"))
+}

@@ -1,0 +1,208 @@
+//! The store: blobs under their digests, records under their keys, journals of runs, and a memory of what was hashed.
+//!
+//! Blobs, records and journals are the truth; the SQLite index beside them only remembers. Nothing is edited once it has
+//! its name: bytes are written under `tmp/`, synced, then renamed. Readers never lock. Knows nothing of stages or pipelines.
+//!
+//! ```text
+//! VERSION          layout and hash
+//! blobs/ab/DIGEST  bytes, 0444
+//! records/ab/KEY.json, KEY.2.json …   what a key gave; further variants of stochastic kinds
+//! runs/PIPELINE/TIME-PID.jsonl        one journal a run
+//! logs/ab/KEY.log  what a task printed
+//! state/KEY/       what an unfinished task resumes from
+//! tmp/SESSION/     of a live process, which holds a lock on its `lock`
+//! ```
+
+mod blobs;
+mod files;
+mod index;
+mod memo;
+mod records;
+mod runs;
+mod session;
+pub mod sources;
+
+pub use files::{Damaged, replace};
+pub use memo::{Hashed, Stamp, Unreadable};
+pub use records::{OutputRecord, Published, Record};
+pub use runs::{Run, RunLog, RunTask, now, utc};
+pub use session::Scratch;
+
+use crate::content::Digest;
+use anyhow::{Context as _, Result, bail, ensure};
+use index::Index;
+use session::Session;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const VERSION: &str = "tomograph store 1, BLAKE3\n";
+const FOLDERS: [&str; 6] = ["blobs", "records", "tmp", "runs", "logs", "state"];
+/// What git may have in the folder before it becomes a store.
+const KNOWN: [&str; 4] = ["VERSION", "CACHEDIR.TAG", ".gitignore", "README.md"];
+
+/// A store on this machine's disk.
+pub struct Store {
+    root: PathBuf,
+    writable: bool,
+    session: Mutex<Option<Arc<Session>>>,
+    pending: Mutex<BTreeMap<Digest, PathBuf>>,
+    flushing: Mutex<()>,
+    index: Index,
+    memo: Mutex<Option<HashMap<(u64, u64), (Stamp, Digest)>>>,
+}
+
+impl Store {
+    /// Opens or creates a store at `root` (0700), with its index for this host and store under `index_folder`.
+    ///
+    /// A store that cannot be written opens for reading; the first write then fails with an error that names it. What
+    /// processes that no longer live left under `tmp/` is removed. A folder with other things in it is refused.
+    pub fn open(root: &Path, index_folder: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).with_context(|| format!("cannot find the store {}", root.display()))?;
+        let writable = match prepare(&root) {
+            Ok(()) => true,
+            Err(error) if files::is_refusal(&error) => false,
+            Err(error) => return Err(files::trouble(&root, error)),
+        };
+        let version = root.join("VERSION");
+        match fs::read_to_string(&version) {
+            Ok(text) if text == VERSION => {}
+            Ok(text) => bail!(
+                "the store {} has layout {:?}, this program knows {:?}: use the tomograph that made it, or another place",
+                root.display(),
+                text.trim(),
+                VERSION.trim()
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !writable => {}
+            Err(error) => return Err(files::trouble(&root, error)),
+        }
+        if writable {
+            session::remove_leftovers(&root.join("tmp"));
+        }
+        let identity = fs::metadata(&version).map(|file| format!("{}:{}", file.dev(), file.ino())).unwrap_or_default();
+        let index = Index::open(index_folder, &root, &identity);
+        Ok(Self {
+            root,
+            writable,
+            session: Mutex::default(),
+            pending: Mutex::default(),
+            flushing: Mutex::default(),
+            index,
+            memo: Mutex::default(),
+        })
+    }
+
+    /// Where it lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether it was found writable when it was opened.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// A new empty folder under `tmp/`, removed when dropped.
+    pub fn scratch(&self) -> Result<Scratch> {
+        Scratch::new(self.session()?).map_err(|error| self.trouble(error))
+    }
+
+    /// The folder kept under a key until its task succeeds; created where absent.
+    pub fn state(&self, key: &Digest) -> Result<PathBuf> {
+        self.check_writable()?;
+        let folder = self.root.join("state").join(key.to_string());
+        fs::create_dir_all(&folder).map_err(|error| self.trouble(error))?;
+        Ok(folder)
+    }
+
+    /// Removes the state folder of a key, if there.
+    pub fn forget_state(&self, key: &Digest) -> Result<()> {
+        match fs::remove_dir_all(self.root.join("state").join(key.to_string())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.trouble(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the log of a task with this key lies; it may not be there.
+    pub fn log_path(&self, key: &Digest) -> PathBuf {
+        self.named("logs", key, ".log")
+    }
+
+    /// A new, empty log for a key; an older one is replaced.
+    pub fn log_file(&self, key: &Digest) -> Result<fs::File> {
+        self.check_writable()?;
+        let path = self.log_path(key);
+        let create = || {
+            files::make_parent(&path)?;
+            fs::File::create(&path)
+        };
+        create().map_err(|error| self.trouble(error))
+    }
+
+    fn named(&self, folder: &str, digest: &Digest, suffix: &str) -> PathBuf {
+        let name = digest.to_string();
+        self.root.join(folder).join(&name[..2]).join(name + suffix)
+    }
+
+    fn trouble(&self, error: io::Error) -> anyhow::Error {
+        files::trouble(&self.root, error)
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        ensure!(self.writable, files::read_only(&self.root));
+        Ok(())
+    }
+
+    /// This process's folder under `tmp/`, made at the first write.
+    fn session(&self) -> Result<Arc<Session>> {
+        self.check_writable()?;
+        let mut session = lock(&self.session);
+        if let Some(session) = &*session {
+            return Ok(session.clone());
+        }
+        let new = Arc::new(Session::start(&self.root.join("tmp")).map_err(|error| self.trouble(error))?);
+        Ok(session.insert(new).clone())
+    }
+}
+
+/// The folders and VERSION, made where absent.
+fn prepare(root: &Path) -> io::Result<()> {
+    match fs::read_dir(root) {
+        Ok(entries) if !root.join("VERSION").exists() => {
+            for entry in entries {
+                let name = entry?.file_name();
+                if !name.to_str().is_some_and(|name| FOLDERS.contains(&name) || KNOWN.contains(&name)) {
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "the folder is no store and holds other things"));
+                }
+            }
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?,
+        Err(error) => return Err(error),
+    }
+    if fs::metadata(root)?.permissions().mode() & 0o777 != 0o700 {
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+    }
+    for folder in FOLDERS {
+        match fs::create_dir(root.join(folder)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    if !root.join("VERSION").exists() {
+        files::replace(&root.join("VERSION"), VERSION.as_bytes())?;
+    }
+    rustix::fs::access(root.join("tmp"), rustix::fs::Access::WRITE_OK)?;
+    Ok(())
+}
+
+/// A poisoned lock guards data that is still whole: every change here is a single call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

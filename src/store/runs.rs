@@ -1,0 +1,254 @@
+//! Journals of runs: one file of JSON lines a run, from which each task's last key is known.
+//!
+//! The clock of the engine is here: times go to journals, records and logs, never into outputs or keys.
+
+use super::files::{make_parent, trouble};
+use super::index::{Index, Last};
+use super::{Store, lock};
+use crate::content::Digest;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Now, as [`utc`] writes it.
+pub fn now() -> String {
+    utc(SystemTime::now())
+}
+
+/// RFC 3339 in UTC with milliseconds, such as `2026-11-23T19:11:22.042Z`.
+pub fn utc(moment: SystemTime) -> String {
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    // Howard Hinnant, "chrono-compatible low-level date algorithms": years begin in March, eras have 146,097 days.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+}
+
+/// A line of a journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+enum Line {
+    Begin { pipeline: String, started: String, about: serde_json::Value },
+    Task(RunTask),
+    End { ended: String, summary: serde_json::Value },
+}
+
+/// What became of a task in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunTask {
+    /// The task as people write it.
+    pub task: String,
+    /// Its kind, or `command`.
+    pub kind: String,
+    /// Its key, where it was known.
+    pub key: Option<Digest>,
+    /// `cached`, `ran`, `failed`, `skipped` or `waiting`.
+    pub outcome: String,
+    /// Wall time.
+    pub seconds: f64,
+    /// Why it failed or was skipped; else empty.
+    #[serde(default)]
+    pub message: String,
+    /// When it ended, as [`utc`] writes it.
+    pub ended: String,
+}
+
+/// A run, as its journal has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Name of its journal: sorts by time.
+    pub id: String,
+    /// Start, as [`utc`] writes it.
+    pub started: String,
+    /// What the command line said.
+    pub about: serde_json::Value,
+    /// Tasks in the order in which they ended.
+    pub tasks: Vec<RunTask>,
+    /// The summary; none for a run that was killed or is not over.
+    pub summary: Option<serde_json::Value>,
+}
+
+impl Store {
+    /// Begins the journal of a run. In a store that can only be read nothing is written, here and later.
+    pub fn begin_run(&self, pipeline: &str, about: &serde_json::Value) -> Result<RunLog<'_>> {
+        let started = now();
+        let compact: String = started.chars().filter(char::is_ascii_alphanumeric).collect();
+        let mut id = format!("{compact}-{}", std::process::id());
+        let folder = self.journals(pipeline);
+        let mut journal = None;
+        if self.is_writable() {
+            let create = |id: &str| -> io::Result<File> {
+                let path = folder.join(format!("{id}.jsonl"));
+                make_parent(&path)?;
+                File::options().append(true).create_new(true).open(path)
+            };
+            let mut file = create(&id);
+            while file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+                id.push('x');
+                file = create(&id);
+            }
+            let mut file = file.map_err(|error| trouble(self.root(), error))?;
+            let line = Line::Begin { pipeline: pipeline.to_owned(), started, about: about.clone() };
+            write_line(&mut file, &line).map_err(|error| trouble(self.root(), error))?;
+            journal = Some(file);
+        }
+        let inner = Inner { journal, last: Vec::new() };
+        Ok(RunLog { root: self.root(), index: &self.index, pipeline: pipeline.to_owned(), id, inner: Mutex::new(inner) })
+    }
+
+    /// The last key of each task of a pipeline, from the index and the journals it has not seen yet.
+    pub fn last_keys(&self, pipeline: &str) -> Result<BTreeMap<String, Digest>> {
+        self.catch_up(pipeline, &self.journals(pipeline))?;
+        Ok(self.index.last(pipeline).into_iter().map(|last| (last.task, last.key)).collect())
+    }
+
+    /// Keys at which tasks of a kind were last done, in any pipeline, newest run first, at most 64: for a task never seen.
+    pub fn last_of_kind(&self, kind: &str) -> Result<Vec<Digest>> {
+        for folder in files_of(&self.root().join("runs")).map_err(|error| trouble(self.root(), error))? {
+            let newest = files_of(&folder).map_err(|error| trouble(self.root(), error))?.pop();
+            let pipeline = newest.and_then(|path| read_journal(&path).ok()).and_then(|lines| {
+                lines.into_iter().find_map(|line| match line {
+                    Line::Begin { pipeline, .. } => Some(pipeline),
+                    _ => None,
+                })
+            });
+            if let Some(pipeline) = pipeline {
+                self.catch_up(&pipeline, &folder)?;
+            }
+        }
+        Ok(self.index.last_of_kind(kind).into_iter().map(|last| last.key).collect())
+    }
+
+    /// The runs of a pipeline, oldest first.
+    pub fn runs(&self, pipeline: &str) -> Result<Vec<Run>> {
+        let mut runs = Vec::new();
+        for path in files_of(&self.journals(pipeline)).map_err(|error| trouble(self.root(), error))? {
+            let mut run = Run { id: stem(&path), started: String::new(), about: serde_json::Value::Null, tasks: Vec::new(), summary: None };
+            for line in read_journal(&path).map_err(|error| trouble(self.root(), error))? {
+                match line {
+                    Line::Begin { started, about, .. } => (run.started, run.about) = (started, about),
+                    Line::Task(task) => run.tasks.push(task),
+                    Line::End { summary, .. } => run.summary = Some(summary),
+                }
+            }
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+
+    fn journals(&self, pipeline: &str) -> PathBuf {
+        self.root().join("runs").join(Digest::of(pipeline.as_bytes()).short())
+    }
+
+    /// Brings journals into the index that grew since it looked: of killed runs, and of other hosts.
+    fn catch_up(&self, pipeline: &str, folder: &Path) -> Result<()> {
+        let seen = self.index.seen(pipeline);
+        for path in files_of(folder).map_err(|error| trouble(self.root(), error))? {
+            let run = stem(&path);
+            let Ok(size) = fs::metadata(&path).map(|file| file.len()) else { continue };
+            if seen.get(&run) != Some(&size) {
+                let lines = read_journal(&path).map_err(|error| trouble(self.root(), error))?;
+                let tasks: Vec<Last> = lines.into_iter().filter_map(|line| last_of(line, &run)).collect();
+                self.index.take_journal(pipeline, &run, size, &tasks);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The journal of a run that goes on.
+pub struct RunLog<'a> {
+    root: &'a Path,
+    index: &'a Index,
+    pipeline: String,
+    id: String,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    journal: Option<File>,
+    last: Vec<Last>,
+}
+
+impl RunLog<'_> {
+    /// Name of the run: UTC time and process id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Says what became of a task: `cached`, `ran`, `failed`, `skipped` or `waiting`. The key of one that was cached or ran is
+    /// its last key from now on. `message` says why it failed or was skipped.
+    pub fn task(&self, task: &str, kind: &str, key: Option<&Digest>, outcome: &str, seconds: f64, message: &str) -> Result<()> {
+        let (task, kind, outcome, message) = (task.to_owned(), kind.to_owned(), outcome.to_owned(), message.to_owned());
+        let line = Line::Task(RunTask { task, kind, key: key.copied(), outcome, seconds, message, ended: now() });
+        let mut inner = lock(&self.inner);
+        if let Some(journal) = &mut inner.journal {
+            write_line(journal, &line).map_err(|error| trouble(self.root, error))?;
+        }
+        inner.last.extend(last_of(line, &self.id));
+        Ok(())
+    }
+
+    /// Ends the journal.
+    pub fn end(&self, summary: &serde_json::Value) -> Result<()> {
+        let mut inner = lock(&self.inner);
+        let Some(journal) = &mut inner.journal else { return Ok(()) };
+        let mut end = || -> io::Result<u64> {
+            write_line(journal, &Line::End { ended: now(), summary: summary.clone() })?;
+            Ok(journal.metadata()?.len())
+        };
+        let size = end().map_err(|error| trouble(self.root, error))?;
+        self.index.take_journal(&self.pipeline, &self.id, size, &std::mem::take(&mut inner.last));
+        Ok(())
+    }
+}
+
+/// One write, so that lines stay whole whoever reads along.
+fn write_line(journal: &mut File, line: &Line) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    journal.write_all(&bytes)
+}
+
+/// Lines of a journal; one that was cut short by a kill is left out.
+fn read_journal(path: &Path) -> io::Result<Vec<Line>> {
+    let bytes = fs::read(path)?;
+    Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+fn last_of(line: Line, run: &str) -> Option<Last> {
+    match line {
+        Line::Task(RunTask { task, kind, key: Some(key), outcome, .. }) if outcome == "cached" || outcome == "ran" => {
+            Some(Last { task, kind, key, run: run.to_owned() })
+        }
+        _ => None,
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What lies in a folder, sorted by name; nothing where it is absent.
+fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    paths.sort_unstable();
+    Ok(paths)
+}

@@ -1,0 +1,180 @@
+//! The files a source means: one file, everything in a folder, or what a glob matches.
+//!
+//! Links are followed, `.git` folders are left out. Names below the pattern may be patients': messages do not hold them.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use glob::{MatchOptions, Pattern};
+use rayon::prelude::*;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// The files that `pattern` (a file, a folder or a glob, relative to `root` or absolute) means, as path inside the source
+/// and place, sorted by path. None where there is nothing: no such file or folder, or a glob that matches nothing.
+///
+/// A glob has `*`, `?`, `[a-z]` within a name and `**` for any folders; paths are relative to its folders without them. A
+/// file's own name is its path inside. Names with such characters are taken literally where a file is called so.
+pub fn walk(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>> {
+    let walked = walk_inner(root, pattern).with_context(|| format!("cannot read `{pattern}`"))?;
+    Ok(walked.map(|mut files| {
+        files.sort_unstable();
+        files
+    }))
+}
+
+fn walk_inner(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>> {
+    let place = root.join(pattern);
+    match fs::metadata(&place) {
+        Ok(there) if there.is_file() => {
+            let name = place.file_name().and_then(|name| name.to_str()).context("the name is not UTF-8")?;
+            Ok(Some(vec![(name.to_owned(), place.clone())]))
+        }
+        Ok(there) => {
+            ensure!(there.is_dir(), "it is neither a file nor a folder");
+            Walk { pattern: None, shown: pattern }.folder(&place, "", &Chain::start(&place)?).map(Some)
+        }
+        Err(error) if is_absent(&error) && pattern.contains(['*', '?', '[']) => walk_glob(root, pattern),
+        Err(error) if is_absent(&error) => {
+            ensure!(fs::symlink_metadata(&place).is_err(), "it is a link that leads nowhere");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>> {
+    let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
+    let is_wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let fixed = parts.iter().position(is_wild).unwrap_or(parts.len());
+    let base = root.join(parts[..fixed].iter().collect::<PathBuf>());
+    let names: Vec<String> = parts[fixed..].iter().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    ensure!(names.iter().all(|name| name != ".."), "`..` may not follow a `*`, `?` or `[`");
+    let whole = Pattern::new(&names.join("/")).context("it is not a glob")?;
+    // Folders above the first `**` must match their own part: nothing else is entered.
+    let above = names[..names.len().saturating_sub(1)].iter().take_while(|name| *name != "**");
+    let above: Result<Vec<Pattern>, _> = above.map(|name| Pattern::new(name)).collect();
+    let endless = names.iter().any(|name| name == "**");
+    let glob = Glob { whole, above: above.context("it is not a glob")?, endless };
+    match fs::metadata(&base) {
+        Ok(there) if there.is_dir() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let files = Walk { pattern: Some(glob), shown: pattern }.folder(&base, "", &Chain::start(&base)?)?;
+    Ok(Some(files).filter(|files| !files.is_empty()))
+}
+
+struct Glob {
+    whole: Pattern,
+    above: Vec<Pattern>,
+    endless: bool,
+}
+
+const OPTIONS: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+
+impl Glob {
+    fn enters(&self, folder: &str) -> bool {
+        let depth = folder.split('/').count();
+        match self.above.get(depth - 1) {
+            Some(pattern) => pattern.matches_with(folder.rsplit('/').next().unwrap_or(folder), OPTIONS),
+            None => self.endless,
+        }
+    }
+}
+
+struct Walk<'a> {
+    pattern: Option<Glob>,
+    /// The pattern as written, for messages.
+    shown: &'a str,
+}
+
+impl Walk<'_> {
+    /// The files below `folder`, whose path inside the source is `prefix`.
+    fn folder(&self, folder: &Path, prefix: &str, chain: &Chain) -> Result<Vec<(String, PathBuf)>> {
+        let mut files = Vec::new();
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(folder).context("a folder in it cannot be opened")? {
+            let entry = entry.context("a folder in it cannot be read")?;
+            let (name, kind) = (entry.file_name(), entry.file_type().context("a folder in it cannot be read")?);
+            if name == ".git" {
+                continue;
+            }
+            let path = entry.path();
+            let (is_folder, is_link) = if kind.is_symlink() {
+                match fs::metadata(&path) {
+                    Ok(target) if target.is_dir() => (true, true),
+                    Ok(target) if target.is_file() => (false, true),
+                    // Editors lock files by links that lead nowhere.
+                    Err(error) if is_absent(&error) && name.to_string_lossy().starts_with(".#") => continue,
+                    Err(error) if is_absent(&error) => bail!("a link in it leads nowhere: find it with `find {} -xtype l`", self.base()),
+                    Err(error) => return Err(error).context("a link in it cannot be followed"),
+                    Ok(_) => bail!("a link in it leads to what is neither a file nor a folder"),
+                }
+            } else {
+                ensure!(kind.is_dir() || kind.is_file(), "it holds a pipe, a socket or a device: sources are files and folders");
+                (kind.is_dir(), false)
+            };
+            let inside = format!("{prefix}{}", self.text(name)?);
+            match &self.pattern {
+                Some(glob) if is_folder && !glob.enters(&inside) => {}
+                Some(glob) if !is_folder && !glob.whole.matches_with(&inside, OPTIONS) => {}
+                _ if is_folder => folders.push((inside, path, is_link)),
+                _ => files.push((inside, path)),
+            }
+        }
+        let below: Result<Vec<Vec<(String, PathBuf)>>> = folders
+            .into_par_iter()
+            .map(|(inside, path, is_link)| match is_link {
+                false => self.folder(&path, &format!("{inside}/"), chain),
+                true => self.folder(&path, &format!("{inside}/"), &chain.through(folder, &path)?),
+            })
+            .collect();
+        files.extend(below?.into_iter().flatten());
+        Ok(files)
+    }
+
+    fn text(&self, name: OsString) -> Result<String> {
+        let Ok(name) = name.into_string() else {
+            bail!("it holds a name that is not UTF-8: find it with `find {} | LC_ALL=C.UTF-8 grep -axv '.*'`", self.base())
+        };
+        ensure!(!name.contains('\n'), "it holds a name with a newline in it: find it with `find {} -name '*\\n*'`", self.base());
+        Ok(name)
+    }
+
+    /// What `find` takes for the pattern.
+    fn base(&self) -> &str {
+        let end = self.shown.find(['*', '?', '[']).unwrap_or(self.shown.len());
+        self.shown[..end].rfind('/').map_or(if end < self.shown.len() { "." } else { self.shown }, |at| match end < self.shown.len() {
+            true => &self.shown[..at],
+            false => self.shown,
+        })
+    }
+}
+
+/// The real folders one came through, so that a link back to one of them is noticed.
+struct Chain(Vec<(PathBuf, Option<PathBuf>)>);
+
+impl Chain {
+    fn start(folder: &Path) -> Result<Self> {
+        Ok(Self(vec![(fs::canonicalize(folder)?, None)]))
+    }
+
+    /// On through `link`, which lies in `folder`.
+    fn through(&self, folder: &Path, link: &Path) -> Result<Self> {
+        let (target, from) = (fs::canonicalize(link)?, fs::canonicalize(folder)?);
+        let mut chain = self.0.clone();
+        if let Some(last) = chain.last_mut() {
+            last.1 = Some(from);
+        }
+        let back = |(start, end): &(PathBuf, Option<PathBuf>)| target.starts_with(start) && end.as_ref().is_some_and(|end| end.starts_with(&target));
+        ensure!(!chain.iter().any(back), "a link in it leads back to a folder that holds it");
+        chain.push((target, None));
+        Ok(Self(chain))
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
