@@ -97,7 +97,8 @@ impl Index {
     /// Last keys of any task of a kind in any pipeline, newest run first.
     pub(super) fn last_of_kind(&self, kind: &str) -> Vec<Last> {
         self.with(|connection| {
-            let mut statement = connection.prepare("SELECT task, kind, key, run FROM last WHERE kind = ? ORDER BY run DESC, task LIMIT 64")?;
+            let mut statement =
+                connection.prepare("SELECT task, kind, key, run FROM last WHERE kind = ? ORDER BY run DESC, task LIMIT 64")?;
             let rows = statement.query_map([kind], last_of)?;
             rows.collect()
         })

@@ -89,12 +89,8 @@ impl Store {
     /// The error is an [`Unreadable`], which gives the place of the file in `files`.
     pub fn hash_files(&self, files: &[PathBuf], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Hashed>> {
         let failed = |at: usize, error: &io::Error| Unreadable { at, of: files.len(), reason: error.to_string() };
-        let stamps: Result<Vec<Stamp>, Unreadable> = files
-            .par_iter()
-            .with_min_len(64)
-            .enumerate()
-            .map(|(at, path)| Stamp::of(path).map_err(|error| failed(at, &error)))
-            .collect();
+        let stamps: Result<Vec<Stamp>, Unreadable> =
+            files.par_iter().with_min_len(64).enumerate().map(|(at, path)| Stamp::of(path).map_err(|error| failed(at, &error))).collect();
         let stamps = stamps?;
         let mut answer: Vec<Option<Hashed>> = vec![None; files.len()];
         let mut missing = Vec::new();

@@ -168,7 +168,9 @@ impl Chain {
         if let Some(last) = chain.last_mut() {
             last.1 = Some(from);
         }
-        let back = |(start, end): &(PathBuf, Option<PathBuf>)| target.starts_with(start) && end.as_ref().is_some_and(|end| end.starts_with(&target));
+        let back = |(start, end): &(PathBuf, Option<PathBuf>)| {
+            target.starts_with(start) && end.as_ref().is_some_and(|end| end.starts_with(&target))
+        };
         ensure!(!chain.iter().any(back), "a link in it leads back to a folder that holds it");
         chain.push((target, None));
         Ok(Self(chain))
