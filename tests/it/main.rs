@@ -16,11 +16,14 @@ macro_rules! trials {
     };
 }
 
+mod numbers;
+mod programs;
+mod rerun;
 mod space;
 mod tidy;
 
 fn main() -> ExitCode {
-    let files = [tidy::trials()];
+    let files = [programs::trials(), rerun::trials(), tidy::trials()];
     libtest_mimic::run(&Arguments::from_args(), files.into_iter().flatten().collect()).exit_code()
 }
 

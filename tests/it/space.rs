@@ -14,6 +14,10 @@ use tempfile::TempDir;
 /// The engine under test.
 pub(crate) const TOMOGRAPH: &str = env!("CARGO_BIN_EXE_tomograph");
 
+/// The program that trains.
+#[cfg(feature = "torch")]
+pub(crate) const TORCH: &str = env!("CARGO_BIN_EXE_tomograph-torch");
+
 /// A temporary folder with a project in it; removed when dropped.
 pub(crate) struct Space {
     folder: TempDir,

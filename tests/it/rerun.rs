@@ -1,0 +1,153 @@
+//! What runs again after an edit, and what does not.
+
+use crate::numbers::{PIPELINE, TASKS, ran, space};
+use crate::space::Space;
+use libtest_mimic::Trial;
+use std::fs;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        a_second_run_does_nothing,
+        what_is_not_content_reruns_nothing,
+        a_moved_project_reruns_nothing,
+        a_changed_file_reruns_what_depends_on_it,
+        an_equal_result_stops_the_wave,
+        a_changed_value_reruns_its_cell,
+        edited_code_reruns_its_stage,
+        a_value_put_back_is_found_again,
+        plan_says_what_run_then_does,
+        only_runs_what_is_named_and_needed,
+        a_deleted_publication_is_put_back,
+    ]
+}
+
+fn run(space: &Space) -> Vec<String> {
+    let output = space.run("run numbers.toml --json").success();
+    let tasks = output.tasks("ran");
+    assert_eq!(output.summary()["ran"], tasks.len(), "{}", output.text());
+    assert_eq!(output.outcomes().len(), TASKS.len(), "{}", output.text());
+    let mut said: Vec<String> = tasks.iter().map(|task| task.replace("[by=", " ").replace(']', "")).collect();
+    said.sort();
+    assert_eq!(ran(space), said, "what ran is not what was said\n{}", output.text());
+    tasks
+}
+
+fn fresh() -> Space {
+    let space = space();
+    assert_eq!(run(&space), TASKS);
+    assert_eq!(space.read("results/total.tsv"), "sum\n252\n");
+    space
+}
+
+fn a_second_run_does_nothing() {
+    let space = fresh();
+    let output = space.run("run numbers.toml --json").success();
+    assert_eq!(output.tasks("cached"), TASKS);
+    assert_eq!((output.summary()["cached"].as_u64(), output.summary()["ran"].as_u64()), (Some(5), Some(0)));
+    assert!(ran(&space).is_empty());
+}
+
+fn what_is_not_content_reruns_nothing() {
+    let space = fresh();
+    space.replace(PIPELINE, "# Numbers, scaled and summed.", "# Another comment.");
+    let text = space.read(PIPELINE);
+    let (head, total) = text.split_once("[stage.total]").unwrap();
+    let (head, scale) = head.split_once("[stage.scale]").unwrap();
+    space.write(PIPELINE, format!("{head}[stage.total]{total}\n[stage.scale]{scale}"));
+    assert_eq!(run(&space), [""; 0]);
+    for path in ["numbers/a.txt", "numbers/b.txt", "tools/scale.sh"] {
+        let bytes = fs::read(space.path(path)).unwrap();
+        fs::remove_file(space.path(path)).unwrap();
+        space.write(path, bytes);
+    }
+    assert_eq!(run(&space), [""; 0], "files were only touched");
+    space.replace(PIPELINE, "path = \"numbers\"", "path = \"other\"");
+    fs::rename(space.path("numbers"), space.path("other")).unwrap();
+    assert_eq!(run(&space), [""; 0], "a source's place is not content");
+    space.replace(PIPELINE, "[1, 2, 3]", "[3, 2, 1]");
+    assert_eq!(run(&space), [""; 0], "the order of an axis is not content");
+}
+
+fn a_moved_project_reruns_nothing() {
+    let space = fresh();
+    let other = space.root().with_file_name("elsewhere");
+    fs::rename(space.root(), &other).unwrap();
+    let mut command = space.command(crate::space::TOMOGRAPH);
+    let output = space.finish(command.current_dir(&other).args(["run", PIPELINE, "--json"])).success();
+    assert_eq!(output.tasks("cached"), TASKS);
+}
+
+fn a_changed_file_reruns_what_depends_on_it() {
+    let space = fresh();
+    space.write("numbers/c.txt", "40\n");
+    space.run("why numbers.toml gather").success().says(&["inputs.files", "source numbers", "changed c.txt"]);
+    assert_eq!(run(&space), TASKS);
+    assert_eq!(space.read("results/total.tsv"), "sum\n258\n");
+}
+
+fn an_equal_result_stops_the_wave() {
+    let space = fresh();
+    space.write("numbers/ignored.md", "no text file\n");
+    assert_eq!(run(&space), ["gather"]);
+    space.replace("tools/gather.sh", "echo gather", "true\necho gather");
+    assert_eq!(run(&space), ["gather"]);
+}
+
+fn a_changed_value_reruns_its_cell() {
+    let space = fresh();
+    space.replace(PIPELINE, "[1, 2, 3]", "[1, 2, 4]");
+    let output = space.run("run numbers.toml --json").success();
+    assert_eq!(output.tasks("ran"), ["scale[by=4]", "total"]);
+    assert_eq!(space.read("results/total.tsv"), "sum\n294\n");
+}
+
+fn edited_code_reruns_its_stage() {
+    let space = fresh();
+    space.replace("tools/total.sh", "print \"sum\"", "print \"total\"");
+    space.run("why numbers.toml total").success().says(&["tools/total.sh"]);
+    assert_eq!(run(&space), ["total"]);
+}
+
+fn a_value_put_back_is_found_again() {
+    let space = fresh();
+    space.replace(PIPELINE, "[1, 2, 3]", "[1, 2, 4]");
+    let _ = space.run("run numbers.toml").success();
+    ran(&space);
+    space.replace(PIPELINE, "[1, 2, 4]", "[1, 2, 3]");
+    assert_eq!(run(&space), [""; 0]);
+    assert_eq!(space.read("results/total.tsv"), "sum\n252\n", "publish follows every run, cached or not");
+}
+
+fn plan_says_what_run_then_does() {
+    let space = fresh();
+    let states = || -> Vec<(String, String)> {
+        let objects = space.run("plan numbers.toml --json").success().objects();
+        let text = |object: &serde_json::Value, key: &str| object[key].as_str().unwrap().to_owned();
+        let mut states: Vec<_> = objects.iter().map(|one| (text(one, "task"), text(one, "state"))).collect();
+        states.sort();
+        states
+    };
+    assert!(states().iter().all(|(_, state)| state == "cached"), "{:?}", states());
+    space.write("numbers/ignored.md", "no text file\n");
+    assert_eq!(states()[0], ("gather".to_owned(), "run".to_owned()));
+    assert!(states()[1..].iter().all(|(_, state)| state == "later"), "{:?}", states());
+    assert_eq!(run(&space), ["gather"]);
+}
+
+fn only_runs_what_is_named_and_needed() {
+    let space = space();
+    let output = space.run_args(&["run", PIPELINE, "--json", "--only", "scale[by=2]"]).success();
+    assert_eq!(output.tasks("ran"), ["gather", "scale[by=2]"]);
+    assert!(!space.path("results/total.tsv").exists());
+}
+
+fn a_deleted_publication_is_put_back() {
+    let space = fresh();
+    fs::remove_file(space.path("results/total.tsv")).unwrap();
+    assert_eq!(run(&space), [""; 0]);
+    assert_eq!(space.read("results/total.tsv"), "sum\n252\n");
+    space.write("results/total.tsv", "mine\n");
+    let output = space.run("run numbers.toml");
+    assert_eq!(space.read("results/total.tsv"), "mine\n", "what we did not write is not overwritten");
+    let _ = output.says(&["results/total.tsv", "--overwrite"]);
+}
