@@ -11,14 +11,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Up to so many files are synced one by one; above, one `syncfs` is cheaper even though it writes what others left dirty.
 const FEW: usize = 16;
-/// Larger files are hashed by several threads at once.
-const LARGE: u64 = 1 << 20;
+/// Bytes read at once; a piece of this length is hashed by several threads.
+const PIECE: usize = 4 << 20;
+/// A shorter piece is hashed by one thread.
+const LARGE: usize = 128 << 10;
 
 impl Store {
     /// Takes a finished folder in: every file becomes a blob, and the answer is their tree. The folder's files are gone after.
@@ -125,7 +127,7 @@ impl Store {
                 path = copy;
             }
             fs::set_permissions(&path, fs::Permissions::from_mode(0o444))?;
-            let (digest, size) = hash(&path)?;
+            let (digest, size) = hash(&path, &|_| {})?;
             Ok((FileRef { digest, size, place: self.blob(&digest) }, path))
         };
         let (file, path) = go().map_err(|error| self.trouble(error))?;
@@ -172,16 +174,33 @@ impl Store {
     }
 }
 
-/// Digest and length of a file's bytes.
-pub(super) fn hash(path: &Path) -> io::Result<(Digest, u64)> {
+/// Digest and length of a file's bytes; `read` is told of each piece. Not mapped: a file outside the store may be cut short
+/// meanwhile, and that would end the process.
+pub(super) fn hash(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
-    let file = File::open(path)?;
-    if file.metadata()?.len() >= LARGE {
-        hasher.update_mmap_rayon(path)?;
-    } else {
-        hasher.update_reader(file)?;
+    let mut file = File::open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(PIECE);
+    let mut piece = vec![0; length.saturating_add(1).min(PIECE)];
+    loop {
+        let mut filled = 0;
+        while filled < piece.len() {
+            match file.read(&mut piece[filled..]) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if filled < LARGE {
+            hasher.update(&piece[..filled]);
+        } else {
+            hasher.update_rayon(&piece[..filled]);
+        }
+        read(filled as u64);
+        if filled < piece.len() {
+            return Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()));
+        }
     }
-    Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()))
 }
 
 fn has_size(path: &Path, size: u64) -> bool {
@@ -205,4 +224,120 @@ fn list(folder: &Path, prefix: &str, found: &mut Vec<(String, PathBuf)>) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Scratch;
+    use super::super::tests::new_store;
+    use super::*;
+
+    fn folder_of(store: &Store, files: &[(&str, &str)]) -> Scratch {
+        let scratch = store.scratch().unwrap();
+        for (name, text) in files {
+            let path = scratch.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        scratch
+    }
+
+    fn count_blobs(store: &Store) -> usize {
+        let folders = fs::read_dir(store.root().join("blobs")).unwrap();
+        folders.map(|folder| fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+    }
+
+    #[test]
+    fn a_folder_goes_in_and_comes_back() {
+        let (_folder, store) = new_store();
+        let files = [("index.tsv", "item\n"), ("a/one.png", "1"), ("a/two.png", "2"), ("b/one.png", "1")];
+        let tree = store.put_folder(folder_of(&store, &files).path(), true).unwrap();
+        assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/one.png", "a/two.png", "b/one.png", "index.tsv"]);
+        for (name, text) in files {
+            assert_eq!(tree.read(name).unwrap(), text.as_bytes());
+            assert_eq!(fs::metadata(tree.place(name).unwrap()).unwrap().permissions().mode() & 0o777, 0o444);
+        }
+        let manifest = store.put_tree(&tree).unwrap();
+        store.sync().unwrap();
+        assert_eq!((manifest, count_blobs(&store)), (tree.digest(), 4));
+        assert_eq!(store.tree(&manifest, true).unwrap().unwrap(), tree);
+        assert_eq!(store.put_folder(folder_of(&store, &files).path(), true).unwrap(), tree);
+        assert_eq!(count_blobs(&store), 4);
+    }
+
+    #[test]
+    fn a_tree_with_a_lost_or_shortened_blob_is_gone_until_it_is_put_again() {
+        let (_folder, store) = new_store();
+        let files: Vec<(String, String)> = (0..100).map(|at| (format!("{at}"), format!("text {at}"))).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let tree = store.put_folder(folder_of(&store, &files).path(), false).unwrap();
+        let manifest = store.put_tree(&tree).unwrap();
+        store.sync().unwrap();
+        fs::remove_file(tree.place("7").unwrap()).unwrap();
+        assert_eq!(store.tree(&manifest, false).unwrap(), None);
+        File::create(tree.place("7").unwrap()).unwrap();
+        assert_eq!(store.tree(&manifest, false).unwrap(), None);
+        store.put_folder(folder_of(&store, &files).path(), false).unwrap();
+        assert_eq!(store.tree(&manifest, false).unwrap(), Some(tree));
+        assert_eq!(store.tree(&Digest::of(b"never"), false).unwrap(), None);
+    }
+
+    #[test]
+    fn links_in_outputs_are_named_and_shared_files_are_copied() {
+        let (outside, store) = new_store();
+        let scratch = folder_of(&store, &[("a/x", "1")]);
+        std::os::unix::fs::symlink("x", scratch.path().join("a/y")).unwrap();
+        let error = store.put_folder(scratch.path(), false).unwrap_err();
+        assert!(format!("{error:#}").contains("`a/y` is a link"), "{error:#}");
+
+        let theirs = outside.path().join("theirs");
+        File::create(&theirs).unwrap().write_all(b"mine").unwrap();
+        let scratch = store.scratch().unwrap();
+        fs::hard_link(&theirs, scratch.path().join("x")).unwrap();
+        let tree = store.put_folder(scratch.path(), false).unwrap();
+        File::create(&theirs).unwrap().write_all(b"changed").unwrap();
+        assert_eq!(tree.read("x").unwrap(), b"mine");
+    }
+
+    #[test]
+    fn bytes_get_their_name_only_by_a_sync() {
+        let (_folder, store) = new_store();
+        let file = store.put_bytes(b"row").unwrap();
+        assert!(!file.place.exists());
+        assert_eq!(store.read_blob(&file.digest).unwrap().unwrap(), b"row");
+        std::thread::scope(|scope| {
+            for at in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    (0..50).for_each(|number| drop(store.put_bytes(format!("{}", number * (at % 2)).as_bytes()).unwrap()));
+                    store.sync().unwrap();
+                });
+            }
+        });
+        assert!(file.place.exists());
+        assert_eq!(count_blobs(&store), 51);
+    }
+
+    #[test]
+    fn a_blob_with_other_bytes_is_damage() {
+        let (_folder, store) = new_store();
+        let file = store.put_bytes(b"right").unwrap();
+        store.sync().unwrap();
+        fs::remove_file(&file.place).unwrap();
+        File::create(&file.place).unwrap().write_all(b"wrong").unwrap();
+        assert!(store.read_blob(&file.digest).unwrap_err().downcast_ref::<Damaged>().is_some());
+        let file = store.put_bytes(b"no manifest").unwrap();
+        assert!(store.tree(&file.digest, false).unwrap_err().downcast_ref::<Damaged>().is_some());
+    }
+
+    #[test]
+    fn pieces_hash_as_the_whole() {
+        let (folder, _store) = new_store();
+        let path = folder.path().join("large");
+        for length in [0, 1, LARGE, PIECE - 1, PIECE, PIECE + 1] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            File::create(&path).unwrap().write_all(&bytes).unwrap();
+            assert_eq!(hash(&path, &|_| {}).unwrap(), (Digest::of(&bytes), length as u64));
+        }
+    }
 }

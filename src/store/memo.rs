@@ -5,8 +5,9 @@
 use super::blobs::hash;
 use super::{Store, lock};
 use crate::content::Digest;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -35,6 +36,9 @@ pub struct Stamp {
     /// Last change of bytes or attributes; cannot be set.
     pub changed: i64,
 }
+
+/// What was hashed, by device and inode.
+pub(super) type Memo = HashMap<(u64, u64), (Stamp, Digest)>;
 
 /// A file outside the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,15 +114,15 @@ impl Store {
             let total = missing.iter().map(|at| stamps[*at].size).sum();
             let done = AtomicU64::new(0);
             progress(0, total);
+            let read = |bytes: u64| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
             let hashed: Result<Vec<(usize, Hashed, Trust)>, Unreadable> = missing
                 .into_par_iter()
                 .map(|at| {
-                    let (hashed, trust) = hash_still(&files[at]).map_err(|error| failed(at, &error))?;
-                    progress(done.fetch_add(hashed.size, Ordering::Relaxed) + hashed.size, total);
+                    let (hashed, trust) = hash_still(&files[at], &read).map_err(|error| failed(at, &error))?;
                     Ok((at, hashed, trust))
                 })
                 .collect();
-            self.remember(&hashed.context("cannot hash the source files")?, &mut answer);
+            self.remember(&hashed?, &mut answer);
         }
         Ok(answer.into_iter().flatten().collect())
     }
@@ -153,15 +157,98 @@ enum Trust {
 }
 
 /// Hashes a file that must not change meanwhile.
-fn hash_still(path: &Path) -> io::Result<(Hashed, Trust)> {
+fn hash_still(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Hashed, Trust)> {
     for _ in 0..TRIES {
         let stamp = Stamp::of(path)?;
         let begun = SystemTime::now();
-        let (digest, size) = hash(path)?;
+        let (digest, size) = hash(path, read)?;
         if size == stamp.size && Stamp::of(path)? == stamp {
             let trust = if stamp.is_young(begun) { Trust::Now } else { Trust::Later };
             return Ok((Hashed { digest, size, stamp }, trust));
         }
     }
     Err(io::Error::other("it changes while it is read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::new_store;
+    use super::*;
+    use std::io::Write as _;
+
+    fn write(path: &Path, bytes: &[u8]) {
+        fs::File::create(path).unwrap().write_all(bytes).unwrap();
+    }
+
+    fn digest(store: &Store, path: &Path) -> Digest {
+        store.hash_files(&[path.to_owned()], &|_, _| {}).unwrap()[0].digest
+    }
+
+    #[test]
+    fn answers_are_in_order_and_progress_reaches_the_end() {
+        let (folder, store) = new_store();
+        let files: Vec<PathBuf> = (0..200).rev().map(|at| folder.path().join(format!("{at}"))).collect();
+        files.iter().for_each(|path| write(path, path.as_os_str().as_encoded_bytes()));
+        let reached = AtomicU64::new(0);
+        let total: u64 = files.iter().map(|path| path.as_os_str().len() as u64).sum();
+        let hashed = store.hash_files(&files, &|done, of| {
+            assert_eq!(of, total);
+            reached.fetch_max(done, Ordering::Relaxed);
+        });
+        for (path, hashed) in files.iter().zip(hashed.unwrap()) {
+            assert_eq!(hashed.digest, Digest::of(path.as_os_str().as_encoded_bytes()));
+        }
+        assert_eq!(reached.into_inner(), total);
+    }
+
+    #[test]
+    fn the_memo_answers_until_the_stamp_changes() {
+        let (folder, store) = new_store();
+        let path = folder.path().join("x");
+        write(&path, b"one");
+        let stamp = Stamp::of(&path).unwrap();
+        // A digest that no reading could give shows where the answer comes from.
+        let wrong = Hashed { digest: Digest::of(b"from the memo"), size: 3, stamp };
+        *lock(&store.memo) = Some(Memo::new());
+        store.remember(&[(0, wrong, Trust::Later)], &mut [None]);
+        assert_eq!(digest(&store, &path), wrong.digest);
+        // And from the index, in another process.
+        let again = Store::open(store.root(), &folder.path().join("index")).unwrap();
+        assert_eq!(digest(&again, &path), wrong.digest);
+        // Same length, and the time set back: the change time gives it away.
+        std::thread::sleep(Duration::from_millis(30));
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        write(&path, b"two");
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        let now = Stamp::of(&path).unwrap();
+        assert_eq!((now.modified, now.size, now.inode), (stamp.modified, stamp.size, stamp.inode));
+        assert_eq!(digest(&again, &path), Digest::of(b"two"));
+        assert_eq!(store.moved([(path.as_path(), &stamp)]), [path.as_path()]);
+        assert_eq!(store.moved([(path.as_path(), &now)]), Vec::<&Path>::new());
+    }
+
+    #[test]
+    fn a_young_entry_is_not_trusted() {
+        let (folder, store) = new_store();
+        let path = folder.path().join("x");
+        write(&path, b"one");
+        digest(&store, &path);
+        assert!(lock(&store.memo).as_ref().unwrap().is_empty() && store.index.read_memo().is_empty());
+        let stamp = Stamp::of(&path).unwrap();
+        let changed = UNIX_EPOCH + Duration::from_nanos(stamp.modified.max(stamp.changed).cast_unsigned());
+        assert!(stamp.is_young(changed) && stamp.is_young(changed + YOUNG));
+        assert!(!stamp.is_young(changed + YOUNG + Duration::from_nanos(1)));
+        // A clock that runs ahead of ours.
+        assert!(stamp.is_young(changed - Duration::from_secs(60)) && stamp.is_young(UNIX_EPOCH));
+    }
+
+    #[test]
+    fn an_unreadable_file_is_told_by_its_place() {
+        let (folder, store) = new_store();
+        let files = [folder.path().join("x"), folder.path().join("DOE^JOHN")];
+        write(&files[0], b"one");
+        let error = store.hash_files(&files, &|_, _| {}).unwrap_err();
+        assert_eq!(error.downcast_ref::<Unreadable>().unwrap().at, 1);
+        assert_eq!(format!("{error:#}"), "file 2 of 2 cannot be read: No such file or directory (os error 2)");
+    }
 }

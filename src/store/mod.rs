@@ -31,8 +31,9 @@ pub use session::Scratch;
 use crate::content::Digest;
 use anyhow::{Context as _, Result, bail, ensure};
 use index::Index;
+use memo::Memo;
 use session::Session;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -51,8 +52,8 @@ pub struct Store {
     session: Mutex<Option<Arc<Session>>>,
     pending: Mutex<BTreeMap<Digest, PathBuf>>,
     flushing: Mutex<()>,
-    index: Index,
-    memo: Mutex<Option<HashMap<(u64, u64), (Stamp, Digest)>>>,
+    index: Arc<Index>,
+    memo: Mutex<Option<Memo>>,
 }
 
 impl Store {
@@ -83,7 +84,7 @@ impl Store {
             session::remove_leftovers(&root.join("tmp"));
         }
         let identity = fs::metadata(&version).map(|file| format!("{}:{}", file.dev(), file.ino())).unwrap_or_default();
-        let index = Index::open(index_folder, &root, &identity);
+        let index = Arc::new(Index::open(index_folder, &root, &identity));
         Ok(Self {
             root,
             writable,
@@ -205,4 +206,110 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    /// A store in a temporary folder, which lasts as long as the first value.
+    pub(super) fn new_store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("cache"), &folder.path().join("index")).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn a_store_is_private_and_opens_again() {
+        let (folder, store) = new_store();
+        assert_eq!(fs::metadata(store.root()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_to_string(store.root().join("VERSION")).unwrap(), VERSION);
+        Store::open(store.root(), &folder.path().join("index")).unwrap();
+    }
+
+    #[test]
+    fn a_folder_with_other_things_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("work");
+        fs::create_dir(&place).unwrap();
+        fs::File::create(place.join("thesis.tex")).unwrap();
+        let error = Store::open(&place, folder.path()).err().unwrap();
+        assert!(error.to_string().contains("cannot use") && error.to_string().contains("other things"), "{error}");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_store_of_another_layout_is_refused() {
+        let (folder, store) = new_store();
+        fs::remove_file(store.root().join("VERSION")).unwrap();
+        replace(&store.root().join("VERSION"), b"tomograph store 9, BLAKE4\n").unwrap();
+        let error = Store::open(store.root(), folder.path()).err().unwrap();
+        assert!(error.to_string().contains("store 9"), "{error}");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_written_still_reads() {
+        let (_folder, mut store) = new_store();
+        let file = store.put_bytes(b"x").unwrap();
+        store.sync().unwrap();
+        store.writable = false;
+        assert_eq!(store.read_blob(&file.digest).unwrap().unwrap(), b"x");
+        assert_eq!(store.put_bytes(b"x").unwrap(), file);
+        let key = Digest::of(b"key");
+        let errors = [
+            store.put_bytes(b"y").err(),
+            store.scratch().err(),
+            store.state(&key).err(),
+            store.log_file(&key).err(),
+            store.put_folder(Path::new("/"), false).err(),
+        ];
+        for error in errors {
+            assert!(error.unwrap().to_string().starts_with(&format!("the store {} is read-only", store.root().display())));
+        }
+        let log = store.begin_run("p", &serde_json::Value::Null).unwrap();
+        log.task("import", "images.import", Some(&key), "cached", 0.0, "").unwrap();
+        log.end(&serde_json::Value::Null).unwrap();
+        assert_eq!(fs::read_dir(store.root().join("runs")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn rights_that_are_missing_make_a_store_read_only() {
+        let (folder, store) = new_store();
+        let root = store.root().to_owned();
+        for place in [root.join("tmp"), root.clone()] {
+            fs::set_permissions(place, fs::Permissions::from_mode(0o500)).unwrap();
+        }
+        let root_writes_anyway = fs::File::create(root.join("probe")).is_ok();
+        let again = Store::open(&root, folder.path()).unwrap();
+        // Opening gives the store its own rights back, so only the folder inside stays closed.
+        assert_eq!(again.is_writable(), root_writes_anyway);
+        fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    #[test]
+    fn leftovers_of_the_dead_go_and_those_of_the_living_stay() {
+        let (folder, store) = new_store();
+        let scratch = store.scratch().unwrap();
+        let dead = store.root().join("tmp/1-1-dead");
+        fs::create_dir_all(dead.join("scratch-0/deep")).unwrap();
+        fs::File::create(dead.join("lock")).unwrap();
+        let other = Store::open(store.root(), folder.path()).unwrap();
+        assert!(!dead.exists() && scratch.path().exists());
+        let path = scratch.path().to_owned();
+        drop((other, scratch));
+        assert!(!path.exists());
+        drop(store);
+        assert_eq!(fs::read_dir(folder.path().join("cache/tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn state_and_logs_have_places() {
+        let (_folder, store) = new_store();
+        let key = Digest::of(b"key");
+        let state = store.state(&key).unwrap();
+        fs::File::create(state.join("weights")).unwrap();
+        assert_eq!(store.state(&key).unwrap(), state);
+        store.forget_state(&key).unwrap();
+        store.forget_state(&key).unwrap();
+        assert!(!state.exists());
+        drop(store.log_file(&key).unwrap());
+        assert!(store.log_path(&key).exists());
+    }
+}

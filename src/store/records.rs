@@ -164,3 +164,72 @@ enum Variants {
     One,
     Many,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::new_store;
+    use super::*;
+
+    fn record(output: &str, seconds: f64) -> Record {
+        let output = OutputRecord { manifest: Digest::of(output.as_bytes()), files: 1, bytes: 2, identified: false };
+        Record {
+            version: Record::VERSION,
+            key: Digest::of(b"key"),
+            key_manifest: Digest::of(b"manifest"),
+            kind: "images.import".to_owned(),
+            task: "import[seed=1]".to_owned(),
+            pipeline: "p.toml".to_owned(),
+            outputs: BTreeMap::from([("images".to_owned(), output)]),
+            started: super::super::now(),
+            seconds,
+            host: "h".to_owned(),
+            build: "b".to_owned(),
+            device: "cpu".to_owned(),
+            threads: 1,
+            items: 3,
+            quarantined: 1,
+            warnings: vec!["w".to_owned()],
+        }
+    }
+
+    #[test]
+    fn of_many_at_once_one_wins() {
+        let (_folder, store) = new_store();
+        assert_eq!(store.records(&Digest::of(b"key")).unwrap(), []);
+        let results: Vec<Published> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|at| (at, &store)).map(|(at, store)| scope.spawn(move || store.publish(&record("o", at.into())))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+        });
+        let standing = store.records(&Digest::of(b"key")).unwrap();
+        assert_eq!(standing.len(), 1);
+        assert_eq!(results.iter().filter(|one| **one == Published::Added).count(), 1);
+        assert_eq!(results.iter().filter(|one| **one == Published::Same(standing[0].clone())).count(), 7);
+    }
+
+    #[test]
+    fn other_outputs_are_a_difference_or_a_variant() {
+        let (_folder, store) = new_store();
+        let (first, second) = (record("one", 1.0), record("two", 2.0));
+        assert_eq!(store.publish(&first).unwrap(), Published::Added);
+        assert_eq!(store.publish(&second).unwrap(), Published::Differs(first.clone()));
+        store.publish_variant(&second).unwrap();
+        store.publish_variant(&record("two", 3.0)).unwrap();
+        assert_eq!(store.records(&first.key).unwrap(), [first.clone(), second.clone()]);
+        assert_eq!(store.publish(&record("two", 4.0)).unwrap(), Published::Same(second));
+    }
+
+    #[test]
+    fn a_broken_record_is_damage_and_is_named() {
+        let (_folder, store) = new_store();
+        let record = record("one", 1.0);
+        store.publish(&record).unwrap();
+        let path = store.record_path(&record.key, 1);
+        for bytes in [&b"{\"version\": 1"[..], b"{}", &serde_json::to_vec(&Record { key: Digest::of(b"other"), ..record.clone() }).unwrap()]
+        {
+            files::replace(&path, bytes).unwrap();
+            let error = store.records(&record.key).unwrap_err();
+            assert_eq!(error.downcast_ref::<Damaged>().unwrap().path, path);
+        }
+    }
+}

@@ -10,9 +10,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, as [`utc`] writes it.
@@ -83,10 +83,13 @@ pub struct Run {
 
 impl Store {
     /// Begins the journal of a run. In a store that can only be read nothing is written, here and later.
-    pub fn begin_run(&self, pipeline: &str, about: &serde_json::Value) -> Result<RunLog<'_>> {
-        let started = now();
-        let compact: String = started.chars().filter(char::is_ascii_alphanumeric).collect();
-        let mut id = format!("{compact}-{}", std::process::id());
+    pub fn begin_run(&self, pipeline: &str, about: &serde_json::Value) -> Result<RunLog> {
+        let moment = SystemTime::now();
+        let started = utc(moment);
+        // 20261123T191122042917-PID: to the microsecond, so that names sort as runs began.
+        let compact: String = started.chars().filter(|one| one.is_ascii_alphanumeric() && *one != 'Z').collect();
+        let micros = moment.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_micros() % 1000;
+        let mut id = format!("{compact}{micros:03}-{}", std::process::id());
         let folder = self.journals(pipeline);
         let mut journal = None;
         if self.is_writable() {
@@ -106,7 +109,7 @@ impl Store {
             journal = Some(file);
         }
         let inner = Inner { journal, last: Vec::new() };
-        Ok(RunLog { root: self.root(), index: &self.index, pipeline: pipeline.to_owned(), id, inner: Mutex::new(inner) })
+        Ok(RunLog { root: self.root().to_owned(), index: self.index.clone(), pipeline: pipeline.to_owned(), id, inner: Mutex::new(inner) })
     }
 
     /// The last key of each task of a pipeline, from the index and the journals it has not seen yet.
@@ -118,14 +121,8 @@ impl Store {
     /// Keys at which tasks of a kind were last done, in any pipeline, newest run first, at most 64: for a task never seen.
     pub fn last_of_kind(&self, kind: &str) -> Result<Vec<Digest>> {
         for folder in files_of(&self.root().join("runs")).map_err(|error| trouble(self.root(), error))? {
-            let newest = files_of(&folder).map_err(|error| trouble(self.root(), error))?.pop();
-            let pipeline = newest.and_then(|path| read_journal(&path).ok()).and_then(|lines| {
-                lines.into_iter().find_map(|line| match line {
-                    Line::Begin { pipeline, .. } => Some(pipeline),
-                    _ => None,
-                })
-            });
-            if let Some(pipeline) = pipeline {
+            let journals = files_of(&folder).map_err(|error| trouble(self.root(), error))?;
+            if let Some(pipeline) = journals.iter().find_map(|path| pipeline_of(path)) {
                 self.catch_up(&pipeline, &folder)?;
             }
         }
@@ -170,9 +167,9 @@ impl Store {
 }
 
 /// The journal of a run that goes on.
-pub struct RunLog<'a> {
-    root: &'a Path,
-    index: &'a Index,
+pub struct RunLog {
+    root: PathBuf,
+    index: Arc<Index>,
     pipeline: String,
     id: String,
     inner: Mutex<Inner>,
@@ -183,7 +180,7 @@ struct Inner {
     last: Vec<Last>,
 }
 
-impl RunLog<'_> {
+impl RunLog {
     /// Name of the run: UTC time and process id.
     pub fn id(&self) -> &str {
         &self.id
@@ -196,7 +193,7 @@ impl RunLog<'_> {
         let line = Line::Task(RunTask { task, kind, key: key.copied(), outcome, seconds, message, ended: now() });
         let mut inner = lock(&self.inner);
         if let Some(journal) = &mut inner.journal {
-            write_line(journal, &line).map_err(|error| trouble(self.root, error))?;
+            write_line(journal, &line).map_err(|error| trouble(&self.root, error))?;
         }
         inner.last.extend(last_of(line, &self.id));
         Ok(())
@@ -210,7 +207,7 @@ impl RunLog<'_> {
             write_line(journal, &Line::End { ended: now(), summary: summary.clone() })?;
             Ok(journal.metadata()?.len())
         };
-        let size = end().map_err(|error| trouble(self.root, error))?;
+        let size = end().map_err(|error| trouble(&self.root, error))?;
         self.index.take_journal(&self.pipeline, &self.id, size, &std::mem::take(&mut inner.last));
         Ok(())
     }
@@ -221,6 +218,16 @@ fn write_line(journal: &mut File, line: &Line) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     journal.write_all(&bytes)
+}
+
+/// The pipeline that a journal's first line names.
+fn pipeline_of(journal: &Path) -> Option<String> {
+    let mut first = String::new();
+    BufReader::new(File::open(journal).ok()?).read_line(&mut first).ok()?;
+    match serde_json::from_str(&first) {
+        Ok(Line::Begin { pipeline, .. }) => Some(pipeline),
+        _ => None,
+    }
 }
 
 /// Lines of a journal; one that was cut short by a kill is left out.
@@ -251,4 +258,60 @@ fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     };
     paths.sort_unstable();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::new_store;
+    use super::*;
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_written_as_people_read_them() {
+        let at = |seconds: u64| utc(UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 42));
+        assert_eq!(at(0), "1970-01-01T00:00:00.042Z");
+        assert_eq!(at(951_782_399), "2000-02-28T23:59:59.042Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.042Z");
+        assert_eq!(at(1_735_689_599), "2024-12-31T23:59:59.042Z");
+        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.042Z");
+    }
+
+    #[test]
+    fn the_last_key_is_that_of_the_last_success() {
+        let (_folder, store) = new_store();
+        let keys: Vec<Digest> = (0..4_u8).map(|number| Digest::of(&[number])).collect();
+        let log = store.begin_run("p.toml", &json!({ "only": [] })).unwrap();
+        log.task("a", "k.one", Some(&keys[0]), "ran", 1.5, "").unwrap();
+        log.task("b", "k.two", Some(&keys[1]), "failed", 0.1, "no file").unwrap();
+        log.end(&json!({ "ran": 1 })).unwrap();
+        let log = store.begin_run("p.toml", &json!(null)).unwrap();
+        log.task("a", "k.one", Some(&keys[2]), "cached", 0.0, "").unwrap();
+        // This one is killed: no end.
+        drop(log);
+        store.begin_run("q.toml", &json!(null)).unwrap().task("a", "k.one", Some(&keys[3]), "ran", 0.0, "").unwrap();
+        let expected = BTreeMap::from([("a".to_owned(), keys[2])]);
+        assert_eq!(store.last_keys("p.toml").unwrap(), expected);
+        assert_eq!(store.last_of_kind("k.one").unwrap(), [keys[3], keys[2]]);
+        assert_eq!(store.last_of_kind("k.two").unwrap(), []);
+        // A new index learns it from the journals.
+        let other = tempfile::tempdir().unwrap();
+        let again = Store::open(store.root(), other.path()).unwrap();
+        assert_eq!(again.last_of_kind("k.one").unwrap(), [keys[3], keys[2]]);
+        assert_eq!(again.last_keys("p.toml").unwrap(), expected);
+        let runs = again.runs("p.toml").unwrap();
+        assert_eq!(runs.iter().map(|run| run.tasks.len()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!((&runs[0].summary, &runs[1].summary, &runs[0].about), (&Some(json!({ "ran": 1 })), &None, &json!({ "only": [] })));
+        assert_eq!((runs[0].tasks[1].message.as_str(), runs[0].tasks[0].seconds), ("no file", 1.5));
+    }
+
+    #[test]
+    fn a_torn_line_is_left_out() {
+        let (_folder, store) = new_store();
+        let log = store.begin_run("p", &json!(null)).unwrap();
+        log.task("a", "k", Some(&Digest::of(b"1")), "ran", 0.0, "").unwrap();
+        let path = store.journals("p").join(format!("{}.jsonl", log.id()));
+        File::options().append(true).open(path).unwrap().write_all(b"{\"event\":\"task\",\"task\":\"b").unwrap();
+        assert_eq!(store.last_keys("p").unwrap().len(), 1);
+    }
 }

@@ -76,11 +76,8 @@ pub(super) fn remove_leftovers(tmp: &Path) {
     let Ok(entries) = fs::read_dir(tmp) else { return };
     for entry in entries.flatten() {
         let folder = entry.path();
-        match lock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(Some(_held)) => {
-                let _ = fs::remove_dir_all(&folder);
-            }
-            Ok(None) | Err(_) => {}
+        if let Ok(Some(_held)) = lock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            let _ = fs::remove_dir_all(&folder);
         }
     }
 }

@@ -180,3 +180,74 @@ impl Chain {
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
+    use std::os::unix::fs::symlink;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::File::create(path).unwrap();
+        }
+        root
+    }
+
+    fn names(root: &Path, pattern: &str) -> Vec<String> {
+        let files = walk(root, pattern).unwrap().unwrap();
+        assert!(files.iter().all(|(_, place)| place.is_file()));
+        files.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_file_a_folder_and_nothing() {
+        let root = tree(&["d/b.png", "d/a/z.png", "d/.hidden", "d/.git/config", "d/a-b", "e[1]/x"]);
+        assert_eq!(names(root.path(), "d/b.png"), ["b.png"]);
+        assert_eq!(names(root.path(), "d"), [".hidden", "a-b", "a/z.png", "b.png"]);
+        assert_eq!(names(root.path(), "d/"), names(root.path(), "d"));
+        assert_eq!(names(root.path(), "e[1]"), ["x"]);
+        assert_eq!(names(Path::new("/"), root.path().join("d/a").to_str().unwrap()), ["z.png"]);
+        for absent in ["f", "d/b.png/x", "d/*.jpg", "f/*.png"] {
+            assert_eq!(walk(root.path(), absent).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn globs_match_files() {
+        let root = tree(&["d/a.py", "d/x/b.py", "d/x/y/c.py", "d/x/y/c.txt", "d/z/c.py", "other/a.py"]);
+        assert_eq!(names(root.path(), "d/*.py"), ["a.py"]);
+        assert_eq!(names(root.path(), "d/**/*.py"), ["a.py", "x/b.py", "x/y/c.py", "z/c.py"]);
+        assert_eq!(names(root.path(), "d/*/?.py"), ["x/b.py", "z/c.py"]);
+        assert_eq!(names(root.path(), "d/[xy]/**/c.*"), ["x/y/c.py", "x/y/c.txt"]);
+        assert_eq!(names(root.path(), "*/a.py"), ["d/a.py", "other/a.py"]);
+    }
+
+    #[test]
+    fn links_are_followed_but_not_in_circles() {
+        let root = tree(&["d/a/x", "e/y"]);
+        symlink("../e", root.path().join("d/e")).unwrap();
+        symlink("a/x", root.path().join("d/x")).unwrap();
+        symlink("nowhere", root.path().join("d/.#lock")).unwrap();
+        assert_eq!(names(root.path(), "d"), ["a/x", "e/y", "x"]);
+        symlink("../d", root.path().join("e/d")).unwrap();
+        let error = walk(root.path(), "d").unwrap_err();
+        assert_eq!(format!("{error:#}"), "cannot read `d`: a link in it leads back to a folder that holds it");
+        fs::remove_file(root.path().join("e/d")).unwrap();
+        symlink("nowhere", root.path().join("e/z")).unwrap();
+        assert!(format!("{:#}", walk(root.path(), "d").unwrap_err()).contains("find d -xtype l"));
+    }
+
+    #[test]
+    fn a_name_that_is_not_text_is_an_error_that_tells_how_to_find_it() {
+        let root = tree(&["d/x"]);
+        fs::File::create(root.path().join("d").join(OsString::from_vec(b"DOE\xff".to_vec()))).unwrap();
+        for (pattern, base) in [("d", "find d |"), ("d/*", "find d |"), ("**/x", "find . |")] {
+            let error = format!("{:#}", walk(root.path(), pattern).unwrap_err());
+            assert!(error.contains("not UTF-8") && error.contains(base) && !error.contains("DOE"), "{error}");
+        }
+    }
+}
