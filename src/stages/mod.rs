@@ -1,6 +1,7 @@
 //! The registry of kinds: one line per kind, in the order a study uses them.
 
 mod demo_phantom;
+mod dicom_import;
 mod images_import;
 mod images_prepare;
 #[cfg(test)]
@@ -9,5 +10,9 @@ mod testing;
 use crate::stage::Kind;
 
 /// Every built-in kind.
-pub static KINDS: &[Kind] =
-    &[Kind::whole::<demo_phantom::Phantom>(), Kind::map::<images_import::ImagesImport>(), Kind::map::<images_prepare::ImagesPrepare>()];
+pub static KINDS: &[Kind] = &[
+    Kind::whole::<demo_phantom::Phantom>(),
+    Kind::map::<dicom_import::DicomImport>(),
+    Kind::map::<images_import::ImagesImport>(),
+    Kind::map::<images_prepare::ImagesPrepare>(),
+];
