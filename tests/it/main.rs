@@ -4,7 +4,7 @@
 //! `tidy.rs` fails when one is forgotten. A test is a plain function that panics where something is wrong; what it needs of
 //! the machine stands beside its name in [`trials!`], and where that is missing the test counts as skipped, with the Debian
 //! package to install. With `TOMOGRAPH_NO_SKIP=1` a skip is a failure.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that panics is a test that fails")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "a test that panics is a test that fails")]
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::{Command, ExitCode};
@@ -16,6 +16,8 @@ macro_rules! trials {
     };
 }
 
+mod crash;
+mod limits;
 mod numbers;
 mod programs;
 mod rerun;
@@ -23,13 +25,12 @@ mod space;
 mod tidy;
 
 fn main() -> ExitCode {
-    let files = [programs::trials(), rerun::trials(), tidy::trials()];
+    let files = [crash::trials(), limits::trials(), programs::trials(), rerun::trials(), tidy::trials()];
     libtest_mimic::run(&Arguments::from_args(), files.into_iter().flatten().collect()).exit_code()
 }
 
 /// What a test needs of the machine it runs on.
 #[derive(Clone, Copy)]
-#[expect(dead_code, reason = "some are for tests to come")]
 enum Need {
     /// A program on PATH, and the Debian package that has it.
     Program(&'static str, &'static str),

@@ -8,16 +8,19 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = trials![
+    let trials = trials![
         the_engine_does_not_link_libtorch: [crate::Need::Program("readelf", "binutils")],
         the_version_is_quick,
         help_names_every_subcommand,
     ];
     #[cfg(feature = "torch")]
-    trials.extend(trials![
-        the_worker_finds_libtorch_by_rpath: [crate::Need::Program("readelf", "binutils")],
-        the_worker_needs_no_environment,
-    ]);
+    let trials = trials
+        .into_iter()
+        .chain(trials![
+            the_worker_finds_libtorch_by_rpath: [crate::Need::Program("readelf", "binutils")],
+            the_worker_needs_no_environment,
+        ])
+        .collect();
     trials
 }
 

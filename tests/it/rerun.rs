@@ -111,7 +111,7 @@ fn edited_code_reruns_its_stage() {
 fn a_value_put_back_is_found_again() {
     let space = fresh();
     space.replace(PIPELINE, "[1, 2, 3]", "[1, 2, 4]");
-    let _ = space.run("run numbers.toml").success();
+    space.run("run numbers.toml").success();
     ran(&space);
     space.replace(PIPELINE, "[1, 2, 4]", "[1, 2, 3]");
     assert_eq!(run(&space), [""; 0]);
@@ -149,5 +149,5 @@ fn a_deleted_publication_is_put_back() {
     space.write("results/total.tsv", "mine\n");
     let output = space.run("run numbers.toml");
     assert_eq!(space.read("results/total.tsv"), "mine\n", "what we did not write is not overwritten");
-    let _ = output.says(&["results/total.tsv", "--overwrite"]);
+    output.says(&["results/total.tsv", "--overwrite"]);
 }

@@ -83,16 +83,19 @@ impl Space {
     }
 
     /// Runs `tomograph` with arguments written in one line, split at blanks.
+    #[must_use = "look at the text, or say which exit code is right"]
     pub(crate) fn run(&self, line: &str) -> Output {
         self.run_args(&line.split_whitespace().collect::<Vec<_>>())
     }
 
     /// Runs `tomograph` with these arguments.
+    #[must_use = "look at the text, or say which exit code is right"]
     pub(crate) fn run_args(&self, arguments: &[&str]) -> Output {
         self.finish(self.command(TOMOGRAPH).args(arguments))
     }
 
     /// Runs a command to its end. No program may panic, whatever it is given.
+    #[must_use = "look at the text, or say which exit code is right"]
     pub(crate) fn finish(&self, command: &mut Command) -> Output {
         let shown = format!("{command:?}");
         let output = command.output().unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
@@ -109,7 +112,6 @@ impl Space {
 }
 
 /// What a program left behind.
-#[must_use = "look at the text, or say which exit code is right"]
 pub(crate) struct Output {
     shown: String,
     folder: PathBuf,

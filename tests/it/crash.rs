@@ -1,0 +1,107 @@
+//! `kill -9` at every point that matters: the next run needs no help, and ends where an undisturbed one would have.
+
+#[cfg(feature = "crash-points")]
+use crate::numbers::TASKS;
+use crate::numbers::{PIPELINE, space};
+#[cfg(feature = "crash-points")]
+use crate::space::Space;
+use crate::space::TOMOGRAPH;
+use libtest_mimic::Trial;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trials = trials![every_crash_point_is_tried, a_killed_engine_takes_its_commands_along];
+    #[cfg(feature = "crash-points")]
+    let trials = trials.into_iter().chain(trials![a_crash_at_any_point_costs_nothing_but_time]).collect();
+    trials
+}
+
+/// Every `crash_point!` in the source that a run of commands passes.
+const POINTS: &[&str] = &["blob-written", "blob-synced", "blob-renamed", "record-written", "record-renamed"];
+
+fn every_crash_point_is_tried() {
+    let pattern = regex::Regex::new(r#"crash_point!\("([a-z-]+)"\)"#).unwrap();
+    let mut named: Vec<String> = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                named.extend(pattern.captures_iter(&text).map(|found| found[1].to_owned()));
+            }
+        }
+    }
+    named.sort();
+    named.dedup();
+    let mut tried: Vec<String> = POINTS.iter().map(|&point| point.to_owned()).collect();
+    tried.sort();
+    assert_eq!(named, tried, "crash points in src/ (left) and in tests/it/crash.rs (right)");
+}
+
+/// What every task gave, from the store.
+#[cfg(feature = "crash-points")]
+fn digests(space: &Space) -> Vec<String> {
+    let lines = TASKS.map(|task| {
+        let output = space.run_args(&["export", PIPELINE, task, &format!("out/{task}")]).success();
+        drop(output);
+        let mut text = String::new();
+        for entry in fs::read_dir(space.path(format!("out/{task}"))).unwrap() {
+            text += &fs::read_to_string(entry.unwrap().path()).unwrap();
+        }
+        format!("{task} {text}")
+    });
+    fs::remove_dir_all(space.path("out")).unwrap();
+    lines.to_vec()
+}
+
+#[cfg(feature = "crash-points")]
+fn a_crash_at_any_point_costs_nothing_but_time() {
+    let undisturbed = space();
+    undisturbed.run("run numbers.toml").success();
+    let expected = digests(&undisturbed);
+    for point in POINTS {
+        let space = space();
+        space.finish(space.command(TOMOGRAPH).args(["run", PIPELINE]).env("TOMOGRAPH_CRASH", point)).killed();
+        let output = space.run("run numbers.toml --json").success();
+        assert_eq!(output.outcomes().len(), TASKS.len(), "after {point}\n{}", output.text());
+        assert_eq!(digests(&space), expected, "after {point}");
+        assert_eq!(space.read("results/total.tsv"), "sum\n252\n", "after {point}");
+        assert_eq!(space.run("run numbers.toml --json").success().tasks("cached"), TASKS, "after {point}");
+    }
+}
+
+fn a_killed_engine_takes_its_commands_along() {
+    let space = space();
+    // Where `slow` is there, the program says who it is and sleeps; the file is in no key.
+    space.replace("tools/total.sh", "echo total", "[ -e slow ] && { echo $$ > pid; sleep 600; }\necho total");
+    space.write("slow", "");
+    let mut engine = space.command(TOMOGRAPH).args(["run", PIPELINE]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait("the command to start", || space.path("pid").exists() && !space.read("pid").is_empty());
+    let command = space.read("pid").trim().to_owned();
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    fs::remove_file(space.path("slow")).unwrap();
+
+    let output = space.run("run numbers.toml --json").success();
+    assert_eq!(output.tasks("ran"), ["total"], "what was done before the kill is kept\n{}", output.text());
+    wait("the killed engine's command to end", || !alive(&command));
+}
+
+/// Whether a process runs; a zombie does not.
+fn alive(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn wait(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

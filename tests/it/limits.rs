@@ -1,0 +1,80 @@
+//! Machines that refuse: a store that may not be written, a disk that is full.
+
+use crate::Need;
+use crate::numbers::{PIPELINE, TASKS, space};
+use crate::space::{Output, Space, TOMOGRAPH};
+use libtest_mimic::Trial;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        a_read_only_store_loses_nothing: [Need::Root, Need::Program("setpriv", "util-linux")],
+        a_full_disk_loses_nothing: [Need::Root, Need::Program("unshare", "util-linux")],
+    ]
+}
+
+/// The user that owns nothing.
+const NOBODY: &str = "65534";
+
+fn shell(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs the engine as a user without rights of root, from a copy that this user can reach.
+fn run_as_nobody(space: &Space, line: &str) -> Output {
+    let program = space.home().join("tomograph");
+    if !program.exists() {
+        fs::copy(TOMOGRAPH, &program).unwrap();
+    }
+    let mut command = space.command("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(program).args(line.split_whitespace());
+    space.finish(&mut command)
+}
+
+fn a_read_only_store_loses_nothing() {
+    let space = space();
+    let folder = space.root().parent().unwrap().to_owned();
+    let owner = format!("{NOBODY}:{NOBODY}");
+    let change = |program: &str, what: &str, path: &str| shell(Command::new(program).args(["-R", what]).arg(folder.join(path)));
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    change("chown", &owner, "project");
+    change("chown", &owner, "home");
+    run_as_nobody(&space, "run numbers.toml").success();
+    change("chmod", "a-w", "project/cache");
+    run_as_nobody(&space, "plan numbers.toml").success();
+
+    space.write("numbers/c.txt", "40\n");
+    let refused = run_as_nobody(&space, "run numbers.toml").says(&["cache", "denied"]);
+    assert!(refused.code.is_some_and(|code| code != 0), "{}", refused.text());
+    assert_eq!(space.read("results/total.tsv"), "sum\n252\n");
+
+    change("chmod", "u+w", "project/cache");
+    let output = run_as_nobody(&space, "run numbers.toml --json").success();
+    assert_eq!(output.tasks("ran"), TASKS);
+    assert_eq!(space.read("results/total.tsv"), "sum\n258\n");
+    space.write("numbers/c.txt", "39\n");
+    assert_eq!(run_as_nobody(&space, "run numbers.toml --json").success().tasks("cached"), TASKS, "what was there is still there");
+}
+
+fn a_full_disk_loses_nothing() {
+    let space = space();
+    // A table of a megabyte, five times in all, on three megabytes.
+    let many: String = (0..150_000).map(|number| format!("{number}\n")).collect();
+    space.write("numbers/d.txt", many);
+    fs::create_dir_all(space.path("cache")).unwrap();
+    let script = r#"mount -t tmpfs -o size=3m,mode=700 tmpfs cache || exit 99
+        "$0" run numbers.toml; echo "ended with $?"
+        mount -o remount,size=100m cache || exit 99
+        "$0" run numbers.toml --json"#;
+    // The mount is in a namespace of its own and goes away with it.
+    let output = space.finish(space.command("unshare").args(["-m", "sh", "-c", script, TOMOGRAPH])).success();
+    let (first, second) = output.stdout.split_once("ended with 1\n").unwrap_or_else(|| panic!("not 1\n{}", output.text()));
+    assert!((first.to_owned() + &output.stderr).to_lowercase().contains("no space left"), "the reason is not said\n{}", output.text());
+    assert!(second.contains("\"failed\":0"), "{}", output.text());
+    let sum: u64 = 6 * ((0..150_000).sum::<u64>() + 42);
+    assert_eq!(space.read("results/total.tsv"), format!("sum\n{sum}\n"), "{}", output.text());
+    assert!(space.read(PIPELINE).contains("numbers"));
+}
