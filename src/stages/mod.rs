@@ -1,5 +1,7 @@
 //! The registry of kinds: one line per kind, in the order a study uses them.
 
+mod cohort_label;
+mod cohort_split;
 mod demo_phantom;
 mod dicom_import;
 mod images_import;
@@ -15,4 +17,6 @@ pub static KINDS: &[Kind] = &[
     Kind::map::<dicom_import::DicomImport>(),
     Kind::map::<images_import::ImagesImport>(),
     Kind::map::<images_prepare::ImagesPrepare>(),
+    Kind::whole::<cohort_label::CohortLabel>(),
+    Kind::whole::<cohort_split::CohortSplit>(),
 ];
