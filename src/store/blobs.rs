@@ -88,12 +88,14 @@ impl Store {
     /// The tree of a manifest, with places in this store; none where the manifest or one of its blobs is gone or cut short.
     pub fn tree(&self, manifest: &Digest, identified: bool) -> Result<Option<Tree>> {
         let Some(bytes) = self.read_blob(manifest)? else { return Ok(None) };
-        let Some(files) = self.parse_manifest(&bytes) else {
+        let Some(mut tree) = Tree::from_manifest(&bytes, identified) else {
             bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() });
         };
+        tree.files.values_mut().for_each(|file| file.place = self.blob(&file.digest));
         let there = |file: &FileRef| has_size(&file.place, file.size);
+        let files = &tree.files;
         let whole = if files.len() < 64 { files.values().all(there) } else { files.par_iter().all(|(_, file)| there(file)) };
-        Ok(whole.then_some(Tree { files, identified }))
+        Ok(whole.then_some(tree))
     }
 
     /// The bytes of a blob, checked against its digest; none where it is gone.
@@ -160,17 +162,6 @@ impl Store {
         files.par_iter().try_for_each(|(digest, path)| name(digest, path)).map_err(|error| self.trouble(error))?;
         crash_point!("blob-renamed");
         Ok(())
-    }
-
-    fn parse_manifest(&self, bytes: &[u8]) -> Option<BTreeMap<String, FileRef>> {
-        let mut files = BTreeMap::new();
-        for line in std::str::from_utf8(bytes).ok()?.lines() {
-            let (digest, rest) = line.split_once(' ')?;
-            let (size, path) = rest.split_once(' ')?;
-            let digest: Digest = digest.parse().ok()?;
-            files.insert(path.to_owned(), FileRef { digest, size: size.parse().ok()?, place: self.blob(&digest) });
-        }
-        Some(files)
     }
 }
 

@@ -63,11 +63,11 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 pub(super) fn trouble(root: &Path, error: io::Error) -> anyhow::Error {
     let shown = root.display();
     if is_refusal(&error) {
-        return anyhow::Error::new(error).context(read_only(root));
+        return anyhow!(read_only(root, &error));
     }
     let text = match errno(&error) {
         Some(Errno::NOSPC | Errno::DQUOT) => {
-            format!("no space is left for the store {shown}: free some, or give it another place in tomograph.local.toml")
+            format!("no space left for the store {shown}: free some, or give it another place in tomograph.local.toml")
         }
         _ if error.kind() == io::ErrorKind::InvalidInput && errno(&error).is_none() => {
             return anyhow!("cannot use {shown} as a store: {error}; name an empty folder or one that is not there yet");
@@ -78,8 +78,10 @@ pub(super) fn trouble(root: &Path, error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(text)
 }
 
-pub(super) fn read_only(root: &Path) -> String {
-    format!("the store {} is read-only: make it writable for this user, or name another in tomograph.local.toml", root.display())
+pub(super) fn read_only(root: &Path, error: &io::Error) -> String {
+    let reason = error.to_string().to_lowercase();
+    let reason = reason.split(" (os error").next().unwrap_or_default();
+    format!("the store {} is read-only ({reason}): make it writable for this user, or name another in tomograph.local.toml", root.display())
 }
 
 /// Whether the system refused for lack of a right.

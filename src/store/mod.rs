@@ -29,7 +29,7 @@ pub use runs::{Run, RunLog, RunTask, now, utc};
 pub use session::Scratch;
 
 use crate::content::Digest;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use index::Index;
 use memo::Memo;
 use session::Session;
@@ -48,7 +48,8 @@ const KNOWN: [&str; 4] = ["VERSION", "CACHEDIR.TAG", ".gitignore", "README.md"];
 /// A store on this machine's disk.
 pub struct Store {
     root: PathBuf,
-    writable: bool,
+    /// Why it cannot be written.
+    refusal: Option<String>,
     session: Mutex<Option<Arc<Session>>>,
     pending: Mutex<BTreeMap<Digest, PathBuf>>,
     flushing: Mutex<()>,
@@ -63,9 +64,9 @@ impl Store {
     /// processes that no longer live left under `tmp/` is removed. A folder with other things in it is refused.
     pub fn open(root: &Path, index_folder: &Path) -> Result<Self> {
         let root = std::path::absolute(root).with_context(|| format!("cannot find the store {}", root.display()))?;
-        let writable = match prepare(&root) {
-            Ok(()) => true,
-            Err(error) if files::is_refusal(&error) => false,
+        let refusal = match prepare(&root) {
+            Ok(()) => None,
+            Err(error) if files::is_refusal(&error) => Some(files::read_only(&root, &error)),
             Err(error) => return Err(files::trouble(&root, error)),
         };
         let version = root.join("VERSION");
@@ -77,17 +78,17 @@ impl Store {
                 text.trim(),
                 VERSION.trim()
             ),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !writable => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && refusal.is_some() => {}
             Err(error) => return Err(files::trouble(&root, error)),
         }
-        if writable {
+        if refusal.is_none() {
             session::remove_leftovers(&root.join("tmp"));
         }
         let identity = fs::metadata(&version).map(|file| format!("{}:{}", file.dev(), file.ino())).unwrap_or_default();
         let index = Arc::new(Index::open(index_folder, &root, &identity));
         Ok(Self {
             root,
-            writable,
+            refusal,
             session: Mutex::default(),
             pending: Mutex::default(),
             flushing: Mutex::default(),
@@ -103,7 +104,7 @@ impl Store {
 
     /// Whether it was found writable when it was opened.
     pub fn is_writable(&self) -> bool {
-        self.writable
+        self.refusal.is_none()
     }
 
     /// A new empty folder under `tmp/`, removed when dropped.
@@ -153,8 +154,7 @@ impl Store {
     }
 
     fn check_writable(&self) -> Result<()> {
-        ensure!(self.writable, files::read_only(&self.root));
-        Ok(())
+        self.refusal.as_ref().map_or(Ok(()), |refusal| bail!("{refusal}"))
     }
 
     /// This process's folder under `tmp/`, made at the first write.
@@ -184,8 +184,10 @@ fn prepare(root: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?,
         Err(error) => return Err(error),
     }
-    if fs::metadata(root)?.permissions().mode() & 0o777 != 0o700 {
-        fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+    // Closed to others; what its owner took from himself stays taken.
+    let mode = fs::metadata(root)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        fs::set_permissions(root, fs::Permissions::from_mode(mode & 0o700))?;
     }
     for folder in FOLDERS {
         match fs::create_dir(root.join(folder)) {
@@ -249,7 +251,8 @@ mod tests {
         let (_folder, mut store) = new_store();
         let file = store.put_bytes(b"x").unwrap();
         store.sync().unwrap();
-        store.writable = false;
+        let refused = io::Error::from_raw_os_error(rustix::io::Errno::ROFS.raw_os_error());
+        store.refusal = Some(files::read_only(store.root(), &refused));
         assert_eq!(store.read_blob(&file.digest).unwrap().unwrap(), b"x");
         assert_eq!(store.put_bytes(b"x").unwrap(), file);
         let key = Digest::of(b"key");
@@ -261,7 +264,8 @@ mod tests {
             store.put_folder(Path::new("/"), false).err(),
         ];
         for error in errors {
-            assert!(error.unwrap().to_string().starts_with(&format!("the store {} is read-only", store.root().display())));
+            let expected = format!("the store {} is read-only (read-only file system): make it", store.root().display());
+            assert!(error.as_ref().unwrap().to_string().starts_with(&expected), "{error:?}");
         }
         let log = store.begin_run("p", &serde_json::Value::Null).unwrap();
         log.task("import", "images.import", Some(&key), "cached", 0.0, "").unwrap();
@@ -278,9 +282,10 @@ mod tests {
         }
         let root_writes_anyway = fs::File::create(root.join("probe")).is_ok();
         let again = Store::open(&root, folder.path()).unwrap();
-        // Opening gives the store its own rights back, so only the folder inside stays closed.
         assert_eq!(again.is_writable(), root_writes_anyway);
-        fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o700)).unwrap();
+        for place in [root.clone(), root.join("tmp")] {
+            fs::set_permissions(place, fs::Permissions::from_mode(0o700)).unwrap();
+        }
     }
 
     #[test]

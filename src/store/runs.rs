@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -103,9 +103,9 @@ impl Store {
                 id.push('x');
                 file = create(&id);
             }
-            let mut file = file.map_err(|error| trouble(self.root(), error))?;
+            let mut file = BufWriter::new(file.map_err(|error| trouble(self.root(), error))?);
             let line = Line::Begin { pipeline: pipeline.to_owned(), started, about: about.clone() };
-            write_line(&mut file, &line).map_err(|error| trouble(self.root(), error))?;
+            write_line(&mut file, &line).and_then(|()| file.flush()).map_err(|error| trouble(self.root(), error))?;
             journal = Some(file);
         }
         let inner = Inner { journal, last: Vec::new() };
@@ -176,7 +176,7 @@ pub struct RunLog {
 }
 
 struct Inner {
-    journal: Option<File>,
+    journal: Option<BufWriter<File>>,
     last: Vec<Last>,
 }
 
@@ -189,11 +189,24 @@ impl RunLog {
     /// Says what became of a task: `cached`, `ran`, `failed`, `skipped` or `waiting`. The key of one that was cached or ran is
     /// its last key from now on. `message` says why it failed or was skipped.
     pub fn task(&self, task: &str, kind: &str, key: Option<&Digest>, outcome: &str, seconds: f64, message: &str) -> Result<()> {
-        let (task, kind, outcome, message) = (task.to_owned(), kind.to_owned(), outcome.to_owned(), message.to_owned());
-        let line = Line::Task(RunTask { task, kind, key: key.copied(), outcome, seconds, message, ended: now() });
+        let line = Line::Task(RunTask {
+            task: task.to_owned(),
+            kind: kind.to_owned(),
+            key: key.copied(),
+            outcome: outcome.to_owned(),
+            seconds,
+            message: message.to_owned(),
+            ended: now(),
+        });
         let mut inner = lock(&self.inner);
+        let cached = outcome == "cached";
         if let Some(journal) = &mut inner.journal {
-            write_line(journal, &line).map_err(|error| trouble(&self.root, error))?;
+            // What was cached may be lost by a kill: lines of thousands of such tasks are written together.
+            let mut write = || {
+                write_line(journal, &line)?;
+                if cached { Ok(()) } else { journal.flush() }
+            };
+            write().map_err(|error| trouble(&self.root, error))?;
         }
         inner.last.extend(last_of(line, &self.id));
         Ok(())
@@ -205,7 +218,8 @@ impl RunLog {
         let Some(journal) = &mut inner.journal else { return Ok(()) };
         let mut end = || -> io::Result<u64> {
             write_line(journal, &Line::End { ended: now(), summary: summary.clone() })?;
-            Ok(journal.metadata()?.len())
+            journal.flush()?;
+            Ok(journal.get_ref().metadata()?.len())
         };
         let size = end().map_err(|error| trouble(&self.root, error))?;
         self.index.take_journal(&self.pipeline, &self.id, size, &std::mem::take(&mut inner.last));
@@ -213,8 +227,7 @@ impl RunLog {
     }
 }
 
-/// One write, so that lines stay whole whoever reads along.
-fn write_line(journal: &mut File, line: &Line) -> io::Result<()> {
+fn write_line(journal: &mut BufWriter<File>, line: &Line) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     journal.write_all(&bytes)
