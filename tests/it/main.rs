@@ -16,16 +16,29 @@ macro_rules! trials {
     };
 }
 
+mod bad_input;
 mod crash;
+#[cfg(feature = "torch")]
+mod learn;
 mod limits;
 mod numbers;
 mod programs;
 mod rerun;
 mod space;
+mod study;
 mod tidy;
 
 fn main() -> ExitCode {
-    let files = [crash::trials(), limits::trials(), programs::trials(), rerun::trials(), tidy::trials()];
+    let files = [
+        bad_input::trials(),
+        crash::trials(),
+        #[cfg(feature = "torch")]
+        learn::trials(),
+        limits::trials(),
+        programs::trials(),
+        rerun::trials(),
+        tidy::trials(),
+    ];
     libtest_mimic::run(&Arguments::from_args(), files.into_iter().flatten().collect()).exit_code()
 }
 
