@@ -1,5 +1,6 @@
 //! TOML job graphs for medical-imaging experiments. The map of the code is in `ARCHITECTURE.md`.
 
+pub mod arrays;
 pub mod cohort;
 pub mod content;
 mod crash;

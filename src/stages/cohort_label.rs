@@ -91,7 +91,7 @@ impl Whole for CohortLabel {
             label: &self.label,
             values: &self.values,
             keep: self.keep.as_deref(),
-            aside: &quarantine(index)?,
+            aside: &quarantine(index)?.into_iter().map(|(item, [_, class, _])| (item, class)).collect(),
             item_name: &|name| item_name(true, name),
         };
         let result = label(&index.table().context("port `index`")?, table.as_ref(), &how)?;
@@ -122,14 +122,15 @@ fn patients(subjects: &[String], identified: bool) -> String {
     }
 }
 
-/// Item → class, of the items that were set aside on the way to `part`.
-pub(super) fn quarantine(part: &Part) -> Result<BTreeMap<String, String>> {
+/// Item → kind, class and reason, of the items that were set aside on the way to `part`.
+pub(super) fn quarantine(part: &Part) -> Result<BTreeMap<String, [String; 3]>> {
     if !part.tree.files.contains_key("quarantine.tsv") {
         return Ok(BTreeMap::new());
     }
     let table = Table::from_tsv(&part.tree.read("quarantine.tsv")?).context("quarantine.tsv")?;
-    let (item, class) = (table.column("item")?, table.column("class")?);
-    Ok(table.rows.iter().map(|row| (row[item].clone(), row[class].clone())).collect())
+    let [item, kind, class, reason] = ["item", "kind", "class", "reason"].map(|name| table.column(name));
+    let (item, kind, class, reason) = (item?, kind?, class?, reason?);
+    Ok(table.rows.iter().map(|row| (row[item].clone(), [kind, class, reason].map(|at| row[at].clone()))).collect())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod cohort_label;
 mod cohort_split;
+mod dataset_pack;
 mod demo_phantom;
 mod dicom_import;
 mod images_import;
@@ -19,4 +20,5 @@ pub static KINDS: &[Kind] = &[
     Kind::map::<images_prepare::ImagesPrepare>(),
     Kind::whole::<cohort_label::CohortLabel>(),
     Kind::whole::<cohort_split::CohortSplit>(),
+    Kind::whole::<dataset_pack::DatasetPack>(),
 ];

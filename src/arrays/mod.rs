@@ -1,0 +1,92 @@
+//! Arrays on disk: `.npy` files written row by row, so that a set larger than memory can be packed.
+//!
+//! Knows nothing of splits or stages.
+
+use anyhow::{Context as _, Result, ensure};
+use ndarray_npy::{write_npy, write_zeroed_npy};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// Type of the values of `X.npy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 0 to 65535; the values of 8-bit images are multiplied by 257.
+    Uint16,
+    /// 0 to 1: the 16-bit value divided by 65535. Twice as large.
+    Float32,
+}
+
+/// An `X.npy` of images, `[n, h, w]` in C order, whose rows may be written in any order and from several threads.
+pub struct ImageArray {
+    file: File,
+    /// Where the first value lies, in bytes.
+    start: u64,
+    height: u32,
+    width: u32,
+    dtype: Dtype,
+}
+
+impl ImageArray {
+    /// Creates the file, all zeros; `n` may be 0.
+    pub fn create(place: &Path, (n, height, width): (usize, u32, u32), dtype: Dtype) -> Result<Self> {
+        let shape = (n, height as usize, width as usize);
+        let file = File::create(place).context("cannot create X.npy")?;
+        match dtype {
+            Dtype::Uint16 => write_zeroed_npy::<u16, _>(&file, shape),
+            Dtype::Float32 => write_zeroed_npy::<f32, _>(&file, shape),
+        }
+        .context("cannot write X.npy")?;
+        let mut array = Self { file, start: 0, height, width, dtype };
+        array.start = array.file.metadata().context("X.npy")?.len() - n as u64 * array.row_bytes();
+        Ok(array)
+    }
+
+    /// Writes row `at`: `h * w` values, 0 to 65535, row by row.
+    pub fn put(&self, at: usize, pixels: &[u16]) -> Result<()> {
+        ensure!(pixels.len() as u64 == u64::from(self.height) * u64::from(self.width), "an image of another size");
+        let bytes: Vec<u8> = match self.dtype {
+            Dtype::Uint16 => pixels.iter().flat_map(|value| value.to_ne_bytes()).collect(),
+            Dtype::Float32 => pixels.iter().flat_map(|value| (f32::from(*value) / 65_535.0).to_ne_bytes()).collect(),
+        };
+        self.file.write_all_at(&bytes, self.start + at as u64 * self.row_bytes()).context("cannot write X.npy")
+    }
+
+    fn row_bytes(&self) -> u64 {
+        let value = match self.dtype {
+            Dtype::Uint16 => 2,
+            Dtype::Float32 => 4,
+        };
+        u64::from(self.height) * u64::from(self.width) * value
+    }
+}
+
+/// Writes `y.npy`: `[n]` int64.
+pub fn write_labels(place: &Path, labels: Vec<i64>) -> Result<()> {
+    write_npy(place, &ndarray::Array1::from(labels)).context("cannot write y.npy")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array3, array};
+    use ndarray_npy::read_npy;
+
+    #[test]
+    fn rows_written_out_of_order_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("X.npy");
+        let array = ImageArray::create(&place, (3, 1, 2), Dtype::Uint16).unwrap();
+        array.put(2, &[5, 6]).unwrap();
+        array.put(0, &[257, 65_535]).unwrap();
+        assert!(array.put(1, &[1]).is_err());
+        assert_eq!(read_npy::<_, Array3<u16>>(&place).unwrap(), array![[[257, 65_535]], [[0, 0]], [[5, 6]]]);
+        ImageArray::create(&place, (1, 1, 2), Dtype::Float32).unwrap().put(0, &[0, 65_535]).unwrap();
+        assert_eq!(read_npy::<_, Array3<f32>>(&place).unwrap(), array![[[0.0, 1.0]]]);
+        ImageArray::create(&place, (0, 7, 5), Dtype::Uint16).unwrap();
+        assert_eq!(read_npy::<_, Array3<u16>>(&place).unwrap().dim(), (0, 7, 5));
+    }
+}
