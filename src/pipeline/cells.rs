@@ -1,0 +1,124 @@
+//! Cells: sets of combinations of axis values, and their natural join.
+//!
+//! Axes and values are numbers here: an axis by its place among the axes sorted by name, a value by its place among
+//! the axis's values sorted by value. So cells in order are coordinates in order.
+
+use std::collections::{BTreeSet, HashMap};
+
+/// A value of each axis of a relation.
+pub(crate) type Cell = Vec<u32>;
+
+/// Some axes, ascending, and the combinations of their values that exist, sorted and distinct.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Relation {
+    pub axes: Vec<usize>,
+    pub cells: Vec<Cell>,
+}
+
+impl Relation {
+    /// No axes: the one empty cell.
+    pub(crate) fn unit() -> Self {
+        Self { axes: Vec::new(), cells: vec![Vec::new()] }
+    }
+
+    /// One axis with these values.
+    pub(crate) fn axis(axis: usize, values: impl IntoIterator<Item = u32>) -> Self {
+        Self::new(vec![axis], values.into_iter().map(|value| vec![value]).collect())
+    }
+
+    /// Sorts and removes what is double.
+    pub(crate) fn new(axes: Vec<usize>, mut cells: Vec<Cell>) -> Self {
+        cells.sort_unstable();
+        cells.dedup();
+        Self { axes, cells }
+    }
+
+    /// Where each of `axes` stands in a cell; an axis the relation does not have is left out.
+    pub(crate) fn places(&self, axes: &[usize]) -> Vec<usize> {
+        axes.iter().filter_map(|axis| self.axes.iter().position(|own| own == axis)).collect()
+    }
+
+    /// The combinations of these axes alone.
+    pub(crate) fn project(&self, axes: &[usize]) -> Self {
+        let places = self.places(axes);
+        Self::new(axes.to_vec(), self.cells.iter().map(|cell| at(cell, &places)).collect())
+    }
+
+    /// All combinations of a cell of each that agree on the axes both have.
+    pub(crate) fn join(&self, other: &Self) -> Self {
+        let axes: Vec<usize> = self.axes.iter().chain(&other.axes).copied().collect::<BTreeSet<_>>().into_iter().collect();
+        if axes == self.axes && other.cells.len() == 1 && other.axes.is_empty() {
+            return self.clone();
+        }
+        let shared: Vec<usize> = self.axes.iter().filter(|axis| other.axes.contains(axis)).copied().collect();
+        let (mine, theirs) = (self.places(&shared), other.places(&shared));
+        let mut by_shared: HashMap<Cell, Vec<&Cell>> = HashMap::new();
+        for cell in &other.cells {
+            by_shared.entry(at(cell, &theirs)).or_default().push(cell);
+        }
+        // Each joined axis comes from this relation where it has it, else from the other.
+        let from: Vec<Result<usize, usize>> = axes
+            .iter()
+            .map(|axis| match self.axes.iter().position(|own| own == axis) {
+                Some(place) => Ok(place),
+                None => Err(other.axes.iter().position(|own| own == axis).unwrap_or_default()),
+            })
+            .collect();
+        let mut cells = Vec::new();
+        for cell in &self.cells {
+            for partner in by_shared.get(&at(cell, &mine)).into_iter().flatten() {
+                cells.push(from.iter().map(|place| place.map_or_else(|place| partner[place], |place| cell[place])).collect());
+            }
+        }
+        Self::new(axes, cells)
+    }
+
+    /// Value of `axis` in a cell of this relation.
+    pub(crate) fn value(&self, cell: &[u32], axis: usize) -> Option<u32> {
+        self.axes.iter().position(|own| *own == axis).map(|place| cell[place])
+    }
+}
+
+/// The values at these places.
+pub(crate) fn at(cell: &[u32], places: &[usize]) -> Cell {
+    places.iter().map(|place| cell[*place]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_axes_join_by_value_and_others_multiply() {
+        let seeds = Relation::axis(1, [0, 1]);
+        let backbones = Relation::axis(0, [0, 1, 2]);
+        let both = backbones.join(&seeds);
+        assert_eq!((both.axes.clone(), both.cells.len()), (vec![0, 1], 6));
+        assert_eq!(both.join(&Relation::axis(1, [1])).cells, [[0, 1], [1, 1], [2, 1]]);
+        assert_eq!(both.join(&Relation::unit()), both);
+        assert_eq!(both.project(&[0]), backbones);
+        assert!(both.join(&Relation::axis(1, [7])).cells.is_empty());
+        assert_eq!(seeds.join(&backbones), both);
+    }
+
+    proptest::proptest! {
+        /// Against the definition: every pair of cells that agrees where both have an axis.
+        #[test]
+        fn join_is_what_its_definition_says(a in cells(), b in cells()) {
+            let (left, right) = (Relation::new(vec![0, 1], a), Relation::new(vec![1, 2], b));
+            let mut expected: Vec<Cell> = Vec::new();
+            for one in &left.cells {
+                for two in right.cells.iter().filter(|two| two[0] == one[1]) {
+                    expected.push(vec![one[0], one[1], two[1]]);
+                }
+            }
+            let joined = left.join(&right);
+            proptest::prop_assert_eq!(&joined, &Relation::new(vec![0, 1, 2], expected));
+            proptest::prop_assert_eq!(joined, right.join(&left));
+        }
+    }
+
+    fn cells() -> impl proptest::strategy::Strategy<Value = Vec<Cell>> {
+        proptest::collection::vec(proptest::collection::vec(0..4u32, 2), 0..12)
+    }
+}

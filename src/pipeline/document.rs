@@ -1,0 +1,479 @@
+//! TOML text → declarations with their places: the syntax of a pipeline, before names are looked up.
+//!
+//! Problems are collected, never returned one by one: what can't be read is left out and the rest goes on.
+
+use super::Overlay;
+use super::diagnostic::{Diagnostic, Problems};
+use super::reference::{Reference, is_name};
+use super::tables::{FileTable, NeedsTable, OverrideTable, PipelineTable, PolicyTable, SourceTable, StageTable};
+use super::template::RESERVED;
+use crate::stage::Value;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+/// A value of the text, with its place.
+pub(crate) type Node<'i> = Spanned<DeValue<'i>>;
+
+/// At most so many messages about syntax: recovery after a mistake finds mistakes that are none.
+const SYNTAX_MESSAGES: usize = 5;
+
+/// A pipeline as written.
+#[derive(Default)]
+pub(crate) struct Document<'i> {
+    pub name: String,
+    pub about: BTreeMap<String, String>,
+    pub params: DeTable<'i>,
+    /// Sorted by name.
+    pub axes: Vec<Axis<'i>>,
+    pub sources: Vec<SourceDecl>,
+    pub stages: Vec<StageDecl<'i>>,
+}
+
+/// An axis; its values sorted.
+pub(crate) struct Axis<'i> {
+    pub name: String,
+    pub span: Range<usize>,
+    pub values: Vec<AxisValue<'i>>,
+}
+
+/// One value of an axis.
+pub(crate) struct AxisValue<'i> {
+    pub value: Value,
+    /// The value as written; for a table its `id`.
+    pub node: Node<'i>,
+    /// The fields of a table.
+    pub fields: BTreeMap<String, Node<'i>>,
+    /// Whether the file has it.
+    pub written: bool,
+    /// Whether `--axis` leaves it.
+    pub wanted: bool,
+}
+
+/// `[source.NAME]`
+pub(crate) struct SourceDecl {
+    pub name: String,
+    pub span: Range<usize>,
+    pub table: SourceTable,
+}
+
+/// `[stage.NAME]`
+pub(crate) struct StageDecl<'i> {
+    pub name: String,
+    pub span: Range<usize>,
+    pub table: StageTable,
+    pub inputs: Vec<InputDecl>,
+    pub params: Option<Spanned<DeTable<'i>>>,
+    pub keep: Vec<Matcher>,
+    pub skip: Vec<Matcher>,
+    pub overrides: Vec<OverrideDecl<'i>>,
+}
+
+/// What is connected to an input port.
+pub(crate) struct InputDecl {
+    pub port: String,
+    pub port_span: Range<usize>,
+    /// Whether written as a table of labels.
+    pub labelled: bool,
+    /// Label, reference, and the reference's text and place.
+    pub references: Vec<ReferenceDecl>,
+}
+
+/// A reference as written.
+pub(crate) struct ReferenceDecl {
+    pub label: Option<String>,
+    pub reference: Reference,
+    pub text: String,
+    pub span: Range<usize>,
+}
+
+/// Axis → values: some cells of a stage.
+#[derive(Clone)]
+pub(crate) struct Matcher {
+    pub span: Range<usize>,
+    pub axes: Vec<(Spanned<String>, Vec<Spanned<Value>>)>,
+}
+
+/// An entry of `override`.
+pub(crate) struct OverrideDecl<'i> {
+    pub matcher: Matcher,
+    pub params: Option<Spanned<DeTable<'i>>>,
+    pub needs: NeedsTable,
+    pub policy: PolicyTable,
+}
+
+/// Reads a pipeline's text with the command line's changes; nothing after a syntax error.
+pub(crate) fn read<'i>(text: &'i str, overlay: &'i Overlay, problems: &mut Problems) -> Option<Document<'i>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        syntax(text, errors, problems);
+        return None;
+    }
+    let mut root = Spanned::new(root.span(), DeValue::Table(root.into_inner()));
+    super::overlay::set(text, &mut root, overlay, problems);
+    refuse(&root, problems);
+    let DeValue::Table(mut root) = root.into_inner() else { return None };
+    fields::<FileTable>(&Spanned::new(0..0, root.clone()), problems);
+
+    let mut document = Document::default();
+    match section(&mut root, "pipeline", problems) {
+        Some(table) => {
+            let PipelineTable { name, about } = fields(&table, problems);
+            match name {
+                Some(name) if is_name(name.get_ref()) => document.name = name.into_inner(),
+                Some(name) => problems.push(no_name(name.span(), name.get_ref())),
+                None if !table.get_ref().contains_key("name") => {
+                    problems.push(Diagnostic::error(table.span(), "`[pipeline]` has no `name`").help("add `name = \"…\"`"));
+                }
+                None => {}
+            }
+            document.about = about;
+        }
+        None => problems.push(Diagnostic::error(0..0, "there is no `[pipeline]` table").help("begin with `[pipeline]` and `name = \"…\"`")),
+    }
+    if let Some(params) = section(&mut root, "params", problems) {
+        for (_, value) in params.get_ref() {
+            super::template::each_string(value, &mut |string, span| {
+                if string.contains('{') {
+                    problems.push(Diagnostic::error(span, "`[params]` holds plain values, no placeholders"));
+                }
+            });
+        }
+        document.params = params.into_inner();
+    }
+    if let Some(axes) = section(&mut root, "axes", problems) {
+        document.axes = axes.into_inner().into_iter().filter_map(|(name, values)| axis(&name, values, problems)).collect();
+        document.axes.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    super::overlay::axes(&mut document.axes, overlay, problems);
+    for (name, table) in tables(&mut root, "source", problems) {
+        document.sources.push(SourceDecl { name: name.get_ref().to_string(), span: name.span(), table: fields(&table, problems) });
+    }
+    for (name, table) in tables(&mut root, "stage", problems) {
+        document.stages.push(stage(text, &name, &table, problems));
+    }
+    one_of_each(&document, problems);
+    Some(document)
+}
+
+/// Names are shared by stages and sources.
+fn one_of_each(document: &Document<'_>, problems: &mut Problems) {
+    for stage in &document.stages {
+        if let Some(source) = document.sources.iter().find(|source| source.name == stage.name) {
+            problems.push(
+                Diagnostic::error(stage.span.clone(), format!("`{}` is already the name of a source", stage.name))
+                    .also(source.span.clone(), "the source")
+                    .help("stages and sources share their names: call one of them something else"),
+            );
+        }
+    }
+}
+
+fn syntax(text: &str, mut errors: Vec<toml::de::Error>, problems: &mut Problems) {
+    errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
+    // One line, one message.
+    errors.dedup_by_key(|error| error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count()));
+    for error in errors.iter().take(SYNTAX_MESSAGES) {
+        problems.push(from_toml(error, 0..0));
+    }
+}
+
+/// An error of serde or of the TOML parser, with the nearest of the names it expected.
+pub(crate) fn from_toml(error: &toml::de::Error, otherwise: Range<usize>) -> Diagnostic {
+    let message = error.message();
+    let span = error.span().unwrap_or(otherwise);
+    for (prefix, what) in [("unknown field `", "key"), ("unknown variant `", "value")] {
+        if let Some((name, rest)) = message.strip_prefix(prefix).and_then(|rest| rest.split_once('`')) {
+            let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+            return Diagnostic::error(span, format!("unknown {what} `{name}`")).suggest(name, known);
+        }
+    }
+    if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return Diagnostic::error(span, format!("`{name}` is missing"));
+    }
+    Diagnostic::error(span, message.replace('\n', ": "))
+}
+
+/// Reads a table as `T`, whose fields are all optional: what is wrong is reported and left out, one key after the other.
+fn fields<T: DeserializeOwned + Default>(table: &Spanned<DeTable<'_>>, problems: &mut Problems) -> T {
+    let mut rest = table.get_ref().clone();
+    loop {
+        let error = match T::deserialize(ValueDeserializer::from(Spanned::new(table.span(), DeValue::Table(rest.clone())))) {
+            Ok(read) => return read,
+            Err(error) => error,
+        };
+        let within = |outer: Range<usize>, inner: &Range<usize>| outer.start <= inner.start && inner.end <= outer.end;
+        let culprit = error.span().and_then(|span| {
+            rest.iter()
+                .find(|(key, value)| within(key.span(), &span) || within(value.span(), &span))
+                .map(|(key, _)| key.get_ref().to_string())
+        });
+        problems.push(from_toml(&error, table.span()));
+        match culprit {
+            Some(key) => rest.remove(key.as_str()),
+            None => return T::default(),
+        };
+    }
+}
+
+/// Values that a pipeline can't hold, anywhere: JSON, and so the key, has no such numbers; a date is text.
+fn refuse(node: &Node<'_>, problems: &mut Problems) {
+    match node.get_ref() {
+        DeValue::Float(number) if !number.as_str().parse::<f64>().is_ok_and(f64::is_finite) => {
+            problems.push(Diagnostic::error(node.span(), format!("`{number}` is not a number that a key can hold")));
+        }
+        DeValue::Integer(number) if i64::from_str_radix(number.as_str(), number.radix()).is_err() => {
+            problems.push(Diagnostic::error(node.span(), format!("`{number}` is too large")));
+        }
+        DeValue::Datetime(date) => {
+            problems.push(Diagnostic::error(node.span(), "a date is text here").help(format!("write `\"{date}\"`")));
+        }
+        DeValue::Array(values) => values.iter().for_each(|value| refuse(value, problems)),
+        DeValue::Table(table) => table.values().for_each(|value| refuse(value, problems)),
+        _ => {}
+    }
+}
+
+/// Puts a value and all in it at another place.
+pub(crate) fn move_to(node: &mut Node<'_>, span: &Range<usize>) {
+    let value = std::mem::replace(node.get_mut(), DeValue::Boolean(false));
+    *node = Spanned::new(span.clone(), value);
+    match node.get_mut() {
+        DeValue::Array(values) => values.iter_mut().for_each(|value| move_to(value, span)),
+        DeValue::Table(table) => table.iter_mut().for_each(|(_, value)| move_to(value, span)),
+        _ => {}
+    }
+}
+
+/// A string, number or truth as an axis value.
+pub(crate) fn scalar(node: &Node<'_>) -> Option<Value> {
+    match node.get_ref() {
+        DeValue::String(text) => Some(Value::Text(text.to_string())),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Int),
+        DeValue::Float(number) => number.as_str().parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float),
+        DeValue::Boolean(truth) => Some(Value::Bool(*truth)),
+        _ => None,
+    }
+}
+
+fn no_name(span: Range<usize>, name: &str) -> Diagnostic {
+    Diagnostic::error(span, format!("`{name}` is no name")).help("names are made of small letters, digits, `_` and `-`")
+}
+
+fn not_a(what: &str, node: &Node<'_>) -> Diagnostic {
+    Diagnostic::error(node.span(), format!("{what}, not {}", node.get_ref().type_str()))
+}
+
+/// A top-level table.
+fn section<'i>(root: &mut DeTable<'i>, name: &str, problems: &mut Problems) -> Option<Spanned<DeTable<'i>>> {
+    let node = root.remove(name)?;
+    table(node, &format!("`{name}` is a table"), problems)
+}
+
+fn table<'i>(node: Node<'i>, wanted: &str, problems: &mut Problems) -> Option<Spanned<DeTable<'i>>> {
+    let span = node.span();
+    match node.into_inner() {
+        DeValue::Table(table) => Some(Spanned::new(span, table)),
+        other => {
+            problems.push(not_a(wanted, &Spanned::new(span, other)));
+            None
+        }
+    }
+}
+
+type Named<'i> = (Spanned<std::borrow::Cow<'i, str>>, Spanned<DeTable<'i>>);
+
+/// The tables `[kind.NAME]`.
+fn tables<'i>(root: &mut DeTable<'i>, kind: &str, problems: &mut Problems) -> Vec<Named<'i>> {
+    let mut found = Vec::new();
+    for (name, node) in section(root, kind, problems).map(Spanned::into_inner).into_iter().flatten() {
+        if !is_name(name.get_ref()) {
+            problems.push(no_name(name.span(), name.get_ref()));
+        }
+        if let Some(table) = table(node, &format!("`{kind}.{}` is a table", name.get_ref()), problems) {
+            found.push((name, table));
+        }
+    }
+    found
+}
+
+fn axis<'i>(name: &Spanned<std::borrow::Cow<'i, str>>, node: Node<'i>, problems: &mut Problems) -> Option<Axis<'i>> {
+    let (text, span) = (name.get_ref(), name.span());
+    if !is_name(text) {
+        problems.push(no_name(span.clone(), text));
+    } else if RESERVED.contains(&text.as_ref()) || text == "from" {
+        let why = if text == "from" { "the coordinate of a label" } else { "a placeholder" };
+        problems.push(Diagnostic::error(span.clone(), format!("an axis may not be called `{text}`: that is {why}")));
+    }
+    let DeValue::Array(nodes) = node.get_ref() else {
+        problems.push(not_a("an axis is a list of values", &node));
+        return None;
+    };
+    if nodes.is_empty() {
+        problems.push(Diagnostic::error(node.span(), format!("axis `{text}` has no values")));
+    }
+    let mut values: Vec<AxisValue<'i>> = Vec::new();
+    for node in nodes.iter() {
+        let Some(value) = axis_value(node, problems) else { continue };
+        // Values that print alike can't be told apart in a task's name.
+        if let Some(twin) = values.iter().find(|one| one.value == value.value || one.value.to_string() == value.value.to_string()) {
+            problems.push(
+                Diagnostic::error(value.node.span(), format!("axis `{text}` has the value `{}` twice", value.value))
+                    .also(twin.node.span(), "first here"),
+            );
+            continue;
+        }
+        values.push(value);
+    }
+    values.sort_by(|a, b| a.value.cmp(&b.value));
+    Some(Axis { name: text.to_string(), span, values })
+}
+
+fn axis_value<'i>(node: &Node<'i>, problems: &mut Problems) -> Option<AxisValue<'i>> {
+    let (value, node, fields) = match node.get_ref() {
+        DeValue::Table(table) => {
+            let Some(id) = table.get("id") else {
+                problems.push(Diagnostic::error(node.span(), "a table on an axis needs an `id`"));
+                return None;
+            };
+            let Some(value) = scalar(id) else {
+                problems.push(not_a("an `id` is text or a number", id));
+                return None;
+            };
+            let fields = table.iter().map(|(name, value)| (name.get_ref().to_string(), value.clone())).collect();
+            (value, id.clone(), fields)
+        }
+        _ => match scalar(node) {
+            Some(value) => (value, node.clone(), BTreeMap::new()),
+            None => {
+                // Dates and numbers out of range were refused already.
+                if node.get_ref().is_array() {
+                    problems.push(not_a("an axis value is text, a number, true or false, or a table with an `id`", node));
+                }
+                return None;
+            }
+        },
+    };
+    Some(AxisValue { value, node, fields, written: true, wanted: true })
+}
+
+fn stage<'i>(
+    text: &str,
+    name: &Spanned<std::borrow::Cow<'i, str>>,
+    table: &Spanned<DeTable<'i>>,
+    problems: &mut Problems,
+) -> StageDecl<'i> {
+    let raw = table.get_ref();
+    let mut matchers = |key: &str| -> Vec<Matcher> {
+        list(raw.get(key), &format!("`{key}` is a list of tables"), problems).iter().filter_map(|node| matcher(node, problems)).collect()
+    };
+    let (keep, skip) = (matchers("keep"), matchers("skip"));
+    let overrides = list(raw.get("override"), "`override` is a list of tables", problems);
+    StageDecl {
+        name: name.get_ref().to_string(),
+        span: name.span(),
+        table: fields(table, problems),
+        inputs: inputs(text, raw.get("inputs"), problems),
+        params: raw.get("params").cloned().and_then(|node| self::table(node, "`params` is a table", problems)),
+        keep,
+        skip,
+        overrides: overrides.into_iter().filter_map(|node| override_entry(node, problems)).collect(),
+    }
+}
+
+fn list<'a, 'i>(node: Option<&'a Node<'i>>, wanted: &str, problems: &mut Problems) -> Vec<&'a Node<'i>> {
+    match node.map(|node| (node, node.get_ref())) {
+        None => Vec::new(),
+        Some((_, DeValue::Array(nodes))) => nodes.iter().collect(),
+        Some((node, _)) => {
+            problems.push(not_a(wanted, node));
+            Vec::new()
+        }
+    }
+}
+
+fn matcher(node: &Node<'_>, problems: &mut Problems) -> Option<Matcher> {
+    let DeValue::Table(table) = node.get_ref() else {
+        problems.push(not_a("cells are a table of axis → value or values", node));
+        return None;
+    };
+    let mut axes = Vec::new();
+    for (axis, node) in table {
+        let nodes: Vec<&Node<'_>> = match node.get_ref() {
+            DeValue::Array(nodes) => nodes.iter().collect(),
+            _ => vec![node],
+        };
+        let mut values = Vec::new();
+        for node in nodes {
+            match scalar(node) {
+                Some(value) => values.push(Spanned::new(node.span(), value)),
+                None => problems.push(not_a("a value of an axis is text, a number, true or false (of a table its `id`)", node)),
+            }
+        }
+        axes.push((Spanned::new(axis.span(), axis.get_ref().to_string()), values));
+    }
+    Some(Matcher { span: node.span(), axes })
+}
+
+fn override_entry<'i>(node: &Node<'i>, problems: &mut Problems) -> Option<OverrideDecl<'i>> {
+    let entry = table(node.clone(), "an override is a table `{ where, params, needs, policy }`", problems)?;
+    let OverrideTable { needs, policy, r#where: _, params: _ } = fields(&entry, problems);
+    let raw = entry.get_ref();
+    let Some(cells) = raw.get("where") else {
+        problems.push(
+            Diagnostic::error(node.span(), "an override needs a `where`").help("what holds for every cell goes into the stage itself"),
+        );
+        return None;
+    };
+    let params = raw.get("params").cloned().and_then(|node| table(node, "`params` is a table", problems));
+    Some(OverrideDecl { matcher: matcher(cells, problems)?, params, needs, policy })
+}
+
+fn inputs(text: &str, node: Option<&Node<'_>>, problems: &mut Problems) -> Vec<InputDecl> {
+    let Some(node) = node else { return Vec::new() };
+    let DeValue::Table(ports) = node.get_ref() else {
+        problems.push(not_a("`inputs` is a table of port → reference", node));
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (port, node) in ports {
+        let mut references = Vec::new();
+        let labelled = node.get_ref().is_table();
+        match node.get_ref() {
+            DeValue::String(_) => references.extend(reference(text, None, node, problems)),
+            DeValue::Table(labels) => {
+                for (label, node) in labels {
+                    if !is_name(label.get_ref()) {
+                        problems.push(no_name(label.span(), label.get_ref()));
+                    }
+                    references.extend(reference(text, Some(label.get_ref().to_string()), node, problems));
+                }
+            }
+            _ => problems.push(not_a("an input is a reference, or a table of labels and references", node)),
+        }
+        found.push(InputDecl { port: port.get_ref().to_string(), port_span: port.span(), labelled, references });
+    }
+    found
+}
+
+fn reference(text: &str, label: Option<String>, node: &Node<'_>, problems: &mut Problems) -> Option<ReferenceDecl> {
+    let DeValue::String(string) = node.get_ref() else {
+        problems.push(not_a("a reference is a string", node));
+        return None;
+    };
+    match Reference::parse(string) {
+        Ok(reference) => Some(ReferenceDecl { label, reference, text: string.to_string(), span: node.span() }),
+        Err(error) => {
+            problems.push(Diagnostic::error(inside(text, &node.span(), string, &error.at), error.message));
+            None
+        }
+    }
+}
+
+/// The bytes of the text that hold the bytes `at` of a string; the whole string where it is written with escapes.
+pub(crate) fn inside(text: &str, span: &Range<usize>, string: &str, at: &Range<usize>) -> Range<usize> {
+    let plain = span.len() == string.len() + 2 && text.get(span.start + 1..span.end - 1) == Some(string);
+    if plain { span.start + 1 + at.start..span.start + 1 + at.end } else { span.clone() }
+}

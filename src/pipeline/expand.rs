@@ -1,0 +1,231 @@
+//! Wires → cells: which combinations of axis values each stage has.
+//!
+//! Done twice where `--axis` is given: once with the axes as written, for the file's own mistakes, once as wanted.
+
+use super::cells::{Cell, Relation, at};
+use super::diagnostic::{Diagnostic, Problems};
+use super::document::{Axis, Document, Matcher, StageDecl};
+use super::wiring::{From, Wire, Wiring, reach};
+use std::collections::HashMap;
+
+/// The cells of everything.
+pub(crate) struct Cells {
+    pub sources: Vec<Relation>,
+    pub stages: Vec<Relation>,
+}
+
+/// The cells of an entry of `keep`, `skip` or `override`: for each axis it names the place in a cell and the values.
+pub(crate) struct Test(Vec<(usize, Vec<u32>)>);
+
+impl Test {
+    pub(crate) fn holds(&self, cell: &[u32]) -> bool {
+        self.0.iter().all(|(place, values)| values.contains(&cell[*place]))
+    }
+}
+
+/// Which values of the axes count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Written,
+    Wanted,
+}
+
+/// Expands every stage; `narrowed` says that `--axis` was given.
+pub(crate) fn expand(document: &Document<'_>, wiring: &Wiring, narrowed: bool, problems: &mut Problems) -> Cells {
+    let cells = pass(document, wiring, Pass::Written, problems);
+    if narrowed && problems.errors() == 0 { pass(document, wiring, Pass::Wanted, problems) } else { cells }
+}
+
+fn pass(document: &Document<'_>, wiring: &Wiring, pass: Pass, problems: &mut Problems) -> Cells {
+    let sources =
+        wiring.sources.iter().map(|axes| axes.iter().fold(Relation::unit(), |all, axis| all.join(&values(document, *axis, pass))));
+    let mut cells = Cells { sources: sources.collect(), stages: document.stages.iter().map(|_| Relation::unit()).collect() };
+    for number in wiring.order.iter().copied().filter(|number| wiring.stages[*number].sound) {
+        let stage = &wiring.stages[number];
+        let decl = &document.stages[number];
+        let mut joined = Relation::unit();
+        let mut empty = false;
+        for wire in &stage.wires {
+            let arriving = arriving(wire, &cells);
+            if arriving.cells.is_empty() && producer(wire, &cells).cells.is_empty() {
+                empty = true;
+            } else if arriving.cells.is_empty() && pass == Pass::Written {
+                problems.push(Diagnostic::error(wire.span.clone(), format!("`{}` names no cell that exists", wire.text)));
+                empty = true;
+            }
+            joined = joined.join(&arriving);
+        }
+        for axis in &stage.over {
+            joined = joined.join(&values(document, *axis, pass));
+        }
+        if joined.cells.is_empty() && !empty && pass == Pass::Written {
+            let message = format!("stage `{}` has no cell: its inputs have no values of their shared axes in common", decl.name);
+            problems.push(Diagnostic::error(decl.span.clone(), message));
+            empty = true;
+        }
+        let report = (pass == Pass::Written && !empty).then_some(&joined);
+        let keep = tests(document, decl, &decl.keep, &joined.axes, report, "keep", problems);
+        let skip = tests(document, decl, &decl.skip, &joined.axes, report, "skip", problems);
+        let overrides: Vec<Matcher> = decl.overrides.iter().map(|entry| entry.matcher.clone()).collect();
+        tests(document, decl, &overrides, &joined.axes, report, "override", problems);
+        let had_cells = !joined.cells.is_empty();
+        joined.cells.retain(|cell| {
+            let kept = decl.keep.is_empty() || keep.iter().flatten().any(|test| test.holds(cell));
+            kept && !skip.iter().flatten().any(|test| test.holds(cell))
+        });
+        if joined.cells.is_empty() && pass == Pass::Wanted {
+            let message = format!("no cell of stage `{}` is left under --axis", decl.name);
+            problems.push(Diagnostic::warning(decl.span.clone(), message));
+        } else if joined.cells.is_empty() && had_cells && keep.iter().chain(&skip).all(Option::is_some) {
+            problems.push(Diagnostic::error(decl.span.clone(), format!("`keep` and `skip` leave no cell of stage `{}`", decl.name)));
+        }
+        cells.stages[number] = joined;
+    }
+    cells
+}
+
+fn values(document: &Document<'_>, axis: usize, pass: Pass) -> Relation {
+    let counts = |value: &super::document::AxisValue<'_>| if pass == Pass::Written { value.written } else { value.wanted };
+    let values = document.axes[axis].values.iter().enumerate().filter(|(_, value)| counts(value));
+    Relation::axis(axis, values.map(|(number, _)| number as u32))
+}
+
+pub(crate) fn producer<'a>(wire: &Wire, cells: &'a Cells) -> &'a Relation {
+    match wire.from {
+        From::Source { source, .. } => &cells.sources[source],
+        From::Stage { stage, .. } => &cells.stages[stage],
+    }
+}
+
+/// The cells that a wire gives its stage: those of its producer that the selectors leave, on the axes that flow.
+fn arriving(wire: &Wire, cells: &Cells) -> Relation {
+    let relation = producer(wire, cells);
+    let chosen: Vec<Cell> = relation.cells.iter().filter(|cell| selected(wire, relation, cell)).cloned().collect();
+    Relation { axes: relation.axes.clone(), cells: chosen }.project(&wire.selection.flow)
+}
+
+fn selected(wire: &Wire, relation: &Relation, cell: &[u32]) -> bool {
+    wire.selection.fixed.iter().all(|(axis, values)| relation.value(cell, *axis).is_some_and(|value| values.contains(&value)))
+}
+
+/// From a cell of a stage to the cells of a wire's producer that arrive there.
+pub(crate) struct Arrivals {
+    /// Axes of the stage whose values are looked up, in order, and how a value becomes one of the producer's axis.
+    from: Vec<(usize, Option<Vec<Option<u32>>>)>,
+    found: HashMap<Cell, Vec<usize>>,
+}
+
+impl Arrivals {
+    /// Prepares the look-up; `axes` are the stage's.
+    pub(crate) fn new(document: &Document<'_>, wire: &Wire, axes: &[usize], cells: &Cells) -> Self {
+        let relation = producer(wire, cells);
+        let place = |axis: &usize| axes.iter().position(|own| own == axis).unwrap_or_default();
+        let mut from: Vec<(usize, Option<Vec<Option<u32>>>)> = wire.selection.flow.iter().map(|axis| (place(axis), None)).collect();
+        let mut wanted = wire.selection.flow.clone();
+        for (axis, other, field) in &wire.selection.by {
+            from.push((place(other), Some(translation(&document.axes[*other], field.as_deref(), &document.axes[*axis]))));
+            wanted.push(*axis);
+        }
+        let places = relation.places(&wanted);
+        let mut found: HashMap<Cell, Vec<usize>> = HashMap::new();
+        for (number, cell) in relation.cells.iter().enumerate().filter(|(_, cell)| selected(wire, relation, cell)) {
+            found.entry(at(cell, &places)).or_default().push(number);
+        }
+        Self { from, found }
+    }
+
+    /// Numbers of the producer's cells, in their order.
+    pub(crate) fn of(&self, cell: &[u32]) -> &[usize] {
+        let value = |(place, translation): &(usize, Option<Vec<Option<u32>>>)| match translation {
+            None => Some(cell[*place]),
+            Some(values) => values[cell[*place] as usize],
+        };
+        let key: Option<Cell> = self.from.iter().map(value).collect();
+        key.and_then(|key| self.found.get(&key)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// For each value of an axis (or its field) the place of the equal value on another axis.
+fn translation(from: &Axis<'_>, field: Option<&str>, to: &Axis<'_>) -> Vec<Option<u32>> {
+    let value = |value: &super::document::AxisValue<'_>| match field {
+        None => Some(value.value.clone()),
+        Some(field) => value.fields.get(field).and_then(super::document::scalar),
+    };
+    let place = |value| to.values.iter().position(|one| one.value == value).map(|place| place as u32);
+    from.values.iter().map(|one| value(one).and_then(place)).collect()
+}
+
+/// What entries of `keep`, `skip` or `override` mean at a stage; with its cells also reports what matches none.
+pub(crate) fn tests(
+    document: &Document<'_>,
+    decl: &StageDecl<'_>,
+    matchers: &[Matcher],
+    axes: &[usize],
+    report: Option<&Relation>,
+    what: &str,
+    problems: &mut Problems,
+) -> Vec<Option<Test>> {
+    matchers
+        .iter()
+        .map(|matcher| {
+            let test = test(document, decl, matcher, axes, report.is_some(), problems)?;
+            if let Some(relation) = report.filter(|relation| !relation.cells.iter().any(|cell| test.holds(cell))) {
+                let named: Vec<&str> = axes.iter().map(|axis| document.axes[*axis].name.as_str()).collect();
+                let count = relation.cells.len();
+                problems.push(
+                    Diagnostic::error(matcher.span.clone(), format!("this `{what}` matches no cell of stage `{}`", decl.name))
+                        .help(format!("it has {count} cells over {}", super::diagnostic::quoted(&named))),
+                );
+                return None;
+            }
+            Some(test)
+        })
+        .collect()
+}
+
+fn test(
+    document: &Document<'_>,
+    decl: &StageDecl<'_>,
+    matcher: &Matcher,
+    axes: &[usize],
+    report: bool,
+    problems: &mut Problems,
+) -> Option<Test> {
+    let named: Vec<&str> = axes.iter().map(|axis| document.axes[*axis].name.as_str()).collect();
+    let mut places = Vec::new();
+    for (name, values) in &matcher.axes {
+        let Some(place) = named.iter().position(|one| one == name.get_ref()) else {
+            if report {
+                let exists = document.axes.iter().any(|axis| axis.name == *name.get_ref());
+                let diagnostic = match exists {
+                    true => Diagnostic::error(name.span(), format!("axis `{}` does not arrive at stage `{}`", name.get_ref(), decl.name))
+                        .help(reach(name.get_ref(), &named)),
+                    false => {
+                        let known = document.axes.iter().map(|axis| axis.name.as_str());
+                        Diagnostic::error(name.span(), format!("unknown axis `{}`", name.get_ref())).suggest(name.get_ref(), known)
+                    }
+                };
+                problems.push(diagnostic);
+            }
+            return None;
+        };
+        let axis = &document.axes[axes[place]];
+        let find = |value: &crate::stage::Value| axis.values.iter().position(|one| one.value == *value);
+        let found: Vec<u32> = values.iter().filter_map(|value| find(value.get_ref())).map(|value| value as u32).collect();
+        for value in values.iter().filter(|value| report && find(value.get_ref()).is_none()) {
+            let known: Vec<String> = axis.values.iter().map(|value| value.value.to_string()).collect();
+            let message = format!("axis `{}` has no value `{}`", axis.name, value.get_ref());
+            let diagnostic = match found.is_empty() {
+                true => Diagnostic::error(value.span(), message),
+                false => Diagnostic::warning(value.span(), message),
+            };
+            let text = value.get_ref().to_string();
+            problems.push(diagnostic.suggest(&text, known.iter().map(String::as_str)));
+        }
+        if found.is_empty() {
+            return None;
+        }
+        places.push((place, found));
+    }
+    Some(Test(places))
+}

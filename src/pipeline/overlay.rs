@@ -1,0 +1,129 @@
+//! What the command line lays over a file: `--set PATH=VALUE` and `--axis NAME=V,V`.
+//!
+//! Values set so have places behind the end of the text, by which their problems are told from the file's.
+
+use super::Overlay;
+use super::diagnostic::{Diagnostic, Problems};
+use super::document::{Axis, AxisValue, Node, move_to, scalar};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Puts the values of `--set` into the tree.
+pub(crate) fn set<'i>(text: &str, root: &mut Node<'i>, overlay: &'i Overlay, problems: &mut Problems) {
+    for (number, (path, value)) in overlay.set.iter().enumerate() {
+        let place = place(text, number);
+        let names: Vec<&str> = path.split('.').collect();
+        if let Err(diagnostic) = put(root, &names, &place, value_of(value, &place)) {
+            problems.push(Diagnostic { message: format!("--set {path}: {}", diagnostic.message), ..diagnostic });
+        }
+    }
+}
+
+/// Where the values of one `--set` stand.
+fn place(text: &str, number: usize) -> Range<usize> {
+    let start = text.len() + 1 + number;
+    start..start
+}
+
+/// A problem at a place behind the text is one of the command line.
+pub(crate) fn relocate(text: &str, overlay: &Overlay, diagnostic: Diagnostic) -> Diagnostic {
+    let behind = diagnostic.span.as_ref().and_then(|span| span.start.checked_sub(text.len() + 1));
+    match behind.and_then(|number| overlay.set.get(number)) {
+        Some((path, value)) => Diagnostic { span: None, message: format!("--set {path}={value}: {}", diagnostic.message), ..diagnostic },
+        None => diagnostic,
+    }
+}
+
+/// A TOML value, else the bare string.
+fn value_of<'i>(text: &'i str, place: &Range<usize>) -> Node<'i> {
+    let bare = DeValue::String(Cow::Borrowed(text));
+    let value = DeValue::parse(text).map(Spanned::into_inner).ok().filter(|value| !value.is_datetime()).unwrap_or(bare);
+    let mut node = Spanned::new(place.clone(), value);
+    move_to(&mut node, place);
+    node
+}
+
+fn put<'i>(node: &mut Node<'i>, names: &[&'i str], place: &Range<usize>, value: Node<'i>) -> Result<(), Diagnostic> {
+    put_at(node, names, 0, place, value)
+}
+
+fn put_at<'i>(node: &mut Node<'i>, names: &[&'i str], depth: usize, place: &Range<usize>, value: Node<'i>) -> Result<(), Diagnostic> {
+    let Some(name) = names.get(depth).filter(|name| !name.is_empty()) else { return Err(Diagnostic::plain("a name is missing")) };
+    let DeValue::Table(table) = node.get_mut() else {
+        return Err(Diagnostic::plain(format!("`{}` is no table", names[..depth].join("."))));
+    };
+    if depth + 1 == names.len() {
+        // The key keeps its place, so that tables still begin where they are written.
+        match table.get_mut(*name) {
+            Some(old) => *old = value,
+            None => {
+                table.insert(Spanned::new(place.clone(), Cow::Borrowed(*name)), value);
+            }
+        }
+        return Ok(());
+    }
+    if !table.contains_key(*name) {
+        // A new stage or source can't be meant; a table such as `params` in one that exists can.
+        let known = ["stage", "source"].contains(&names[0]) && depth < 2;
+        if known || depth == 0 && !["params", "axes", "pipeline"].contains(name) {
+            let candidates: Vec<String> = table.keys().map(|key| key.get_ref().to_string()).collect();
+            return Err(Diagnostic::plain(format!("there is no `{}`", names[..=depth].join(".")))
+                .suggest(name, candidates.iter().map(String::as_str)));
+        }
+        table.insert(Spanned::new(place.clone(), Cow::Borrowed(*name)), Spanned::new(place.clone(), DeValue::Table(DeTable::new())));
+    }
+    match table.get_mut(*name) {
+        Some(inner) => put_at(inner, names, depth + 1, place, value),
+        None => Ok(()),
+    }
+}
+
+/// Narrows and widens axes as `--axis` says.
+pub(crate) fn axes<'i>(axes: &mut [Axis<'i>], overlay: &'i Overlay, problems: &mut Problems) {
+    for (name, texts) in &overlay.axis {
+        let known: Vec<String> = axes.iter().map(|axis| axis.name.clone()).collect();
+        let Some(axis) = axes.iter_mut().find(|axis| axis.name == *name) else {
+            let unknown = Diagnostic::plain(format!("--axis {name}: there is no axis `{name}`"));
+            problems.push(unknown.suggest(name, known.iter().map(String::as_str)));
+            continue;
+        };
+        if texts.is_empty() {
+            problems.push(Diagnostic::plain(format!("--axis {name}: no value is given")));
+        }
+        for value in &mut axis.values {
+            value.wanted = false;
+        }
+        for text in texts {
+            if let Some(value) = axis.values.iter_mut().find(|value| is_value(&value.value, text)) {
+                value.wanted = true;
+                continue;
+            }
+            if axis.values.iter().any(|value| !value.fields.is_empty()) {
+                let known: Vec<String> = axis.values.iter().map(|value| value.value.to_string()).collect();
+                let unknown = Diagnostic::plain(format!("--axis {name}: the axis has tables, and none has the id `{text}`"));
+                problems.push(unknown.suggest(text, known.iter().map(String::as_str)));
+                continue;
+            }
+            let node = value_of(text, &(0..0));
+            match scalar(&node) {
+                Some(value) => axis.values.push(AxisValue { value, node, fields: BTreeMap::new(), written: false, wanted: true }),
+                None => problems.push(Diagnostic::plain(format!("--axis {name}: `{text}` is no value of an axis"))),
+            }
+        }
+        axis.values.sort_by(|a, b| a.value.cmp(&b.value));
+    }
+}
+
+/// Whether a text on the command line or in a selector means this value.
+pub(crate) fn is_value(value: &crate::stage::Value, text: &str) -> bool {
+    use crate::stage::Value;
+    match value {
+        Value::Int(_) | Value::Float(_) => {
+            value.to_string() == text || text.parse::<f64>().is_ok_and(|number| *value == Value::Float(number))
+        }
+        Value::Bool(_) | Value::Text(_) => value.to_string() == text,
+    }
+}

@@ -1,0 +1,368 @@
+//! Cells → tasks and source cells: params read, parts found, arguments taken apart.
+
+use super::diagnostic::{Diagnostic, Problems};
+use super::document::{Document, Node, OverrideDecl, StageDecl};
+use super::expand::{Arrivals, Cells, Test, tests};
+use super::model::{Action, Command, Edge, Origin, Output, Piece, Policy, Source, SourceId, Task, TaskId};
+use super::params::{Checker, Place, Read, configure, filled, json, look_up};
+use super::tables::{NeedsTable, PolicyTable};
+use super::template::{Fragment, has_braces, joined, parse};
+use super::wiring::{From, Stage, Wiring, unknown_artifact};
+use crate::stage::{Artifact, Coordinates, Count, Kind, Needs, Value, show_coordinates};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Everything that tasks are made from.
+pub(crate) struct Builder<'a, 'i> {
+    pub text: &'a str,
+    pub document: &'a Document<'i>,
+    pub wiring: &'a Wiring,
+    pub cells: &'a Cells,
+    /// Number of the first task of each stage.
+    first_task: Vec<usize>,
+    first_source: Vec<usize>,
+    /// `[params]` that something names.
+    pub seen_params: BTreeSet<String>,
+    /// Axes that a placeholder names.
+    pub seen_axes: BTreeSet<usize>,
+}
+
+impl<'a, 'i> Builder<'a, 'i> {
+    pub(crate) fn new(text: &'a str, document: &'a Document<'i>, wiring: &'a Wiring, cells: &'a Cells) -> Self {
+        let mut first_task = vec![0; document.stages.len()];
+        let mut next = 0;
+        for stage in &wiring.order {
+            first_task[*stage] = next;
+            next += cells.stages[*stage].cells.len();
+        }
+        let mut first_source = Vec::new();
+        let mut next = 0;
+        for relation in &cells.sources {
+            first_source.push(next);
+            next += relation.cells.len();
+        }
+        Self { text, document, wiring, cells, first_task, first_source, seen_params: BTreeSet::new(), seen_axes: BTreeSet::new() }
+    }
+
+    fn coordinates(&self, axes: &[usize], cell: &[u32]) -> Coordinates {
+        let pair = |(axis, value): (&usize, &u32)| {
+            let axis = &self.document.axes[*axis];
+            (axis.name.clone(), axis.values[*value as usize].value.clone())
+        };
+        axes.iter().zip(cell).map(pair).collect()
+    }
+
+    fn checker(&self, whose: String, axes: &'a [usize]) -> Checker<'a, 'i> {
+        Checker::new(self.text, self.document, whose, axes)
+    }
+
+    fn seen(&mut self, checker: Checker<'_, '_>) {
+        self.seen_params.extend(checker.seen_params);
+        self.seen_axes.extend(checker.seen_axes);
+    }
+
+    /// Every cell of every source.
+    pub(crate) fn sources(&mut self, problems: &mut Problems) -> Vec<Source> {
+        let mut sources = Vec::new();
+        for (number, decl) in self.document.sources.iter().enumerate() {
+            let table = &decl.table;
+            let axes = &self.wiring.sources[number];
+            if table.phi.is_none() {
+                problems.push(
+                    Diagnostic::error(decl.span.clone(), format!("source `{}` does not say `phi`", decl.name))
+                        .help("add `phi = true` where it holds people's data, else `phi = false`"),
+                );
+            }
+            let artifact = match &table.r#type {
+                None => Artifact::Files,
+                Some(name) => name.get_ref().parse().unwrap_or_else(|()| {
+                    problems.push(unknown_artifact(name));
+                    Artifact::Files
+                }),
+            };
+            let Some(path) = &table.path else {
+                problems.push(Diagnostic::error(decl.span.clone(), format!("source `{}` has no `path`", decl.name)));
+                continue;
+            };
+            let mut checker = self.checker(format!("source `{}`", decl.name), axes);
+            let mut right = checker.string(path.get_ref(), &path.span(), Place::Path, problems);
+            if path.get_ref().is_empty() {
+                problems.push(Diagnostic::error(path.span(), "the path is empty"));
+                right = false;
+            }
+            self.seen(checker);
+            let fragments = parse(path.get_ref()).unwrap_or_default();
+            for cell in self.cells.sources[number].cells.iter().filter(|_| right) {
+                sources.push(Source {
+                    name: decl.name.clone(),
+                    cell: self.coordinates(axes, cell),
+                    path: joined(&fragments, &|fragment| look_up(self.document, axes, cell, fragment)),
+                    phi: table.phi.unwrap_or(true),
+                    optional: table.optional,
+                    artifact,
+                });
+            }
+            self.one_path_each(number, problems);
+        }
+        sources
+    }
+
+    /// A swept source whose path does not tell its cells apart was meant otherwise.
+    fn one_path_each(&self, number: usize, problems: &mut Problems) {
+        let decl = &self.document.sources[number];
+        let Some(path) = &decl.table.path else { return };
+        for axis in &self.wiring.sources[number] {
+            let name = &self.document.axes[*axis].name;
+            let named = parse(path.get_ref()).unwrap_or_default();
+            if !named.iter().any(|(fragment, _)| matches!(fragment, Fragment::Axis { axis, .. } if axis == name)) {
+                problems.push(Diagnostic::warning(path.span(), format!("the path is the same for every value of axis `{name}`")));
+            }
+        }
+    }
+
+    /// Every task, each after those it needs.
+    pub(crate) fn tasks(&mut self, problems: &mut Problems) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for number in &self.wiring.order {
+            let stage = &self.wiring.stages[*number];
+            if let Some(made) = StageBuilder::new(self, *number, stage, problems) {
+                made.tasks(problems, &mut tasks);
+            }
+        }
+        tasks
+    }
+}
+
+/// One stage's tasks in the making.
+struct StageBuilder<'b, 'a, 'i> {
+    builder: &'b Builder<'a, 'i>,
+    decl: &'a StageDecl<'i>,
+    stage: &'a Stage,
+    number: usize,
+    overrides: Vec<Option<Test>>,
+    /// Axes that params depend on, as places in a cell.
+    param_places: Vec<usize>,
+    /// Whether every placeholder is right.
+    right: bool,
+}
+
+impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
+    fn new(builder: &'b mut Builder<'a, 'i>, number: usize, stage: &'a Stage, problems: &mut Problems) -> Option<Self> {
+        let decl = &builder.document.stages[number];
+        if !stage.sound {
+            // Still say what is wrong in the params where no placeholder matters.
+            if let (Some(kind), Some(params)) = (stage.kind, &decl.params) {
+                let node = toml::Spanned::new(params.span(), toml::de::DeValue::Table(params.get_ref().clone()));
+                if !has_braces(node.get_ref()) && decl.overrides.is_empty() {
+                    configure(kind, &node, "", problems);
+                }
+            }
+            builder.mark_all_seen(number);
+            return None;
+        }
+        let mut checker = builder.checker(format!("stage `{}`", decl.name), &stage.axes);
+        let mut right = true;
+        let params = decl.params.iter().chain(decl.overrides.iter().filter_map(|entry| entry.params.as_ref()));
+        for (_, value) in params.flat_map(|params| params.get_ref()) {
+            right &= checker.value(value, problems);
+        }
+        let param_axes = checker.seen_axes.clone();
+        right &= arguments_right(&mut checker, decl, stage, problems);
+        right &= super::publish::check(&mut checker, decl, stage, problems);
+        builder.seen(checker);
+        let matchers: Vec<_> = decl.overrides.iter().map(|entry| entry.matcher.clone()).collect();
+        let overrides = tests(builder.document, decl, &matchers, &stage.axes, None, "override", problems);
+        let param_places = stage.axes.iter().enumerate().filter(|(_, axis)| param_axes.contains(axis)).map(|(place, _)| place).collect();
+        Some(Self { builder, decl, stage, number, overrides, param_places, right })
+    }
+
+    fn tasks(&self, problems: &mut Problems, tasks: &mut Vec<Task>) {
+        let document = self.builder.document;
+        let arrivals: Vec<Arrivals> =
+            self.stage.wires.iter().map(|wire| Arrivals::new(document, wire, &self.stage.axes, self.builder.cells)).collect();
+        let mut known: HashMap<(Vec<u32>, Vec<bool>), Option<Read>> = HashMap::new();
+        let cells = &self.builder.cells.stages[self.number].cells;
+        for cell in cells {
+            let matched: Vec<bool> = self.overrides.iter().map(|test| test.as_ref().is_some_and(|test| test.holds(cell))).collect();
+            let overrides: Vec<&OverrideDecl<'i>> =
+                self.decl.overrides.iter().zip(&matched).filter(|(_, matched)| **matched).map(|(entry, _)| entry).collect();
+            let coordinates = self.builder.coordinates(&self.stage.axes, cell);
+            let action = match self.stage.kind {
+                Some(kind) => {
+                    let which = (super::cells::at(cell, &self.param_places), matched);
+                    let read = known.entry(which).or_insert_with(|| {
+                        let varies = !self.param_places.is_empty() || !overrides.is_empty();
+                        let whose = if varies { format!("{}[{}]", self.decl.name, show_coordinates(&coordinates)) } else { String::new() };
+                        let params = filled(document, self.decl, &overrides, &self.stage.axes, cell);
+                        if self.right { configure(kind, &params, &whose, problems) } else { None }
+                    });
+                    let unread = read.as_ref().map(|read| read.unread.clone()).unwrap_or_default();
+                    let inputs = self.inputs(cell, &arrivals, &unread, problems);
+                    self.nothing_missing(kind, &inputs, &unread, problems);
+                    read.clone().map(|read| (Action::Kind { kind, params: read.params }, inputs))
+                }
+                None => {
+                    let inputs = self.inputs(cell, &arrivals, &[], problems);
+                    self.right.then(|| (Action::Command(self.command(cell, &overrides)), inputs))
+                }
+            };
+            let Some((action, inputs)) = action else { continue };
+            let (mut needs, mut policy) = (self.decl.table.needs.clone(), self.decl.table.policy.clone());
+            for entry in &overrides {
+                needs.merge(&entry.needs);
+                policy.merge(&entry.policy);
+            }
+            tasks.push(Task {
+                stage: self.decl.name.clone(),
+                cell: coordinates,
+                needs: needed(&needs, self.stage.kind),
+                policy: tried(&policy),
+                outputs: self.stage.outputs.iter().map(|out| Output { port: out.name.clone(), artifact: out.artifact }).collect(),
+                publish: super::publish::paths(document, self.decl, &self.stage.axes, cell),
+                action,
+                inputs,
+            });
+        }
+    }
+
+    /// Parts by port, sorted by coordinates.
+    fn inputs(&self, cell: &[u32], arrivals: &[Arrivals], unread: &[&str], problems: &mut Problems) -> BTreeMap<String, Vec<Edge>> {
+        let builder = self.builder;
+        let mut inputs: BTreeMap<String, Vec<Edge>> = BTreeMap::new();
+        for (wire, arrivals) in self.stage.wires.iter().zip(arrivals).filter(|(wire, _)| !unread.contains(&wire.port.as_str())) {
+            let relation = super::expand::producer(wire, builder.cells);
+            let gathered = relation.places(&wire.selection.gathered);
+            let found = arrivals.of(cell);
+            if found.is_empty() {
+                let own = show_coordinates(&builder.coordinates(&self.stage.axes, cell));
+                let message = format!("`{}` names no cell that exists for {}[{own}]", wire.text, self.decl.name);
+                problems.push(Diagnostic::error(wire.span.clone(), message).help("leave such cells out with `skip` or `keep`"));
+            }
+            let edges = found.iter().map(|number| {
+                let origin = match &wire.from {
+                    From::Source { source, inside } => {
+                        Origin::Source { source: SourceId(builder.first_source[*source] + number), inside: inside.clone() }
+                    }
+                    From::Stage { stage, output } => {
+                        Origin::Task { task: TaskId(builder.first_task[*stage] + number), port: output.clone() }
+                    }
+                };
+                let values = super::cells::at(&relation.cells[*number], &gathered);
+                let mut coordinates = builder.coordinates(&wire.selection.gathered, &values);
+                if let Some(label) = &wire.label {
+                    coordinates.insert("from".to_owned(), Value::Text(label.clone()));
+                }
+                Edge { origin, coordinates, chosen: wire.chosen }
+            });
+            inputs.entry(wire.port.clone()).or_default().extend(edges);
+        }
+        for edges in inputs.values_mut() {
+            edges.sort_by(|a, b| a.coordinates.cmp(&b.coordinates).then_with(|| a.origin.cmp(&b.origin)));
+        }
+        inputs
+    }
+
+    fn nothing_missing(&self, kind: &Kind, inputs: &BTreeMap<String, Vec<Edge>>, unread: &[&str], problems: &mut Problems) {
+        for port in kind.inputs.iter().filter(|port| port.count == Count::One && !unread.contains(&port.name)) {
+            // A reference that could not be read has its own message.
+            let written = self.decl.inputs.iter().any(|input| input.port == port.name);
+            if !inputs.contains_key(port.name) && !written {
+                let message = format!("stage `{}` has no input `{}`", self.decl.name, port.name);
+                let holds: Vec<&str> = port.holds.iter().map(|artifact| artifact.name()).collect();
+                problems.push(Diagnostic::error(self.decl.span.clone(), message).help(format!(
+                    "{} wants it: {} ({})",
+                    kind.name,
+                    port.about,
+                    holds.join(" or ")
+                )));
+            }
+        }
+    }
+
+    fn command(&self, cell: &[u32], overrides: &[&OverrideDecl<'i>]) -> Command {
+        let document = self.builder.document;
+        let look = |fragment: &Fragment| look_up(document, &self.stage.axes, cell, fragment);
+        let arguments = self.decl.table.command.iter().flat_map(|command| command.get_ref());
+        let params: Node<'i> = filled(document, self.decl, overrides, &self.stage.axes, cell);
+        Command {
+            argv: arguments.map(|argument| pieces(argument.get_ref(), &look)).collect(),
+            params: json(&params),
+            env: self.decl.table.env.as_ref().map(|env| env.get_ref().clone()).unwrap_or_default(),
+            code: self.decl.table.code.as_ref().map(|code| code.get_ref().clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Builder<'_, '_> {
+    /// What a stage that is not understood names still counts as used.
+    fn mark_all_seen(&mut self, number: usize) {
+        let decl = &self.document.stages[number];
+        let mut mark = |text: &str| {
+            for (fragment, _) in parse(text).unwrap_or_default() {
+                match fragment {
+                    Fragment::Param(path) => drop(self.seen_params.insert(path[0].clone())),
+                    Fragment::Axis { axis, .. } => self.seen_axes.extend(self.document.axes.iter().position(|one| one.name == axis)),
+                    Fragment::Text(_) | Fragment::Place(_) => {}
+                }
+            }
+        };
+        let params = decl.params.iter().chain(decl.overrides.iter().filter_map(|entry| entry.params.as_ref()));
+        for (_, value) in params.flat_map(|params| params.get_ref()) {
+            super::template::each_string(value, &mut |string, _| mark(string));
+        }
+        decl.table.publish.values().for_each(|path| mark(path.get_ref()));
+        decl.table.command.iter().flat_map(|command| command.get_ref()).for_each(|argument| mark(argument.get_ref()));
+    }
+}
+
+fn arguments_right(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, stage: &Stage, problems: &mut Problems) -> bool {
+    let Some(command) = &decl.table.command else { return true };
+    let inputs = decl.inputs.iter().map(|input| input.port.as_str()).collect();
+    let outputs: Vec<String> = stage.outputs.iter().map(|out| out.name.clone()).collect();
+    let mut own = Checker::new(checker.text, checker.document, checker.whose.clone(), checker.axes);
+    own.ports = Some((inputs, outputs.iter().map(String::as_str).collect()));
+    let mut right = true;
+    for argument in command.get_ref() {
+        right &= own.string(argument.get_ref(), &argument.span(), Place::Argument, problems);
+    }
+    for port in outputs.iter().filter(|port| right && !own.seen_outputs.contains(*port)) {
+        let message = format!("the command is not told where to write its output `{port}`");
+        problems.push(Diagnostic::warning(command.span(), message).help(format!("give it `\"{{outputs.{port}}}\"` as an argument")));
+    }
+    checker.seen_axes.extend(own.seen_axes);
+    checker.seen_params.extend(own.seen_params);
+    right
+}
+
+/// An argument as pieces, values in their place.
+fn pieces<'i>(argument: &str, look: &dyn Fn(&Fragment) -> Option<Node<'i>>) -> Vec<Piece> {
+    let mut found: Vec<Piece> = Vec::new();
+    for (fragment, at) in parse(argument).unwrap_or_default() {
+        let piece = match fragment {
+            Fragment::Place(piece) => piece,
+            other => Piece::Text(joined(&[(other, at)], look)),
+        };
+        match (found.last_mut(), piece) {
+            (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
+            (_, piece) => found.push(piece),
+        }
+    }
+    if found.is_empty() { vec![Piece::Text(String::new())] } else { found }
+}
+
+fn needed(table: &NeedsTable, kind: Option<&'static Kind>) -> Needs {
+    let usual = kind.map_or(Needs { cpus: 1, memory: 0, gpu: 0.0 }, |kind| kind.needs);
+    Needs {
+        cpus: table.cpus.map_or(usual.cpus, |cpus| cpus.0),
+        memory: table.memory.map_or(usual.memory, |memory| memory.0),
+        gpu: table.gpu.map_or(usual.gpu, |gpu| gpu.0),
+    }
+}
+
+fn tried(table: &PolicyTable) -> Policy {
+    Policy {
+        retries: table.retries.unwrap_or_default(),
+        timeout: table.timeout.map(|timeout| timeout.0),
+        max_quarantine: table.max_quarantine.map(|bound| bound.0).unwrap_or_default(),
+        env: table.env.clone().unwrap_or_default(),
+    }
+}
