@@ -1,3 +1,4 @@
 //! Runs a plan: the event loop, the pool, children, the journal.
 
+pub mod guard;
 pub mod order;
