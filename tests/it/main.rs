@@ -19,6 +19,8 @@ macro_rules! trials {
 mod bad_input;
 mod crash;
 #[cfg(feature = "torch")]
+mod demo;
+#[cfg(feature = "torch")]
 mod learn;
 mod limits;
 mod numbers;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
     let files = [
         bad_input::trials(),
         crash::trials(),
+        #[cfg(feature = "torch")]
+        demo::trials(),
         #[cfg(feature = "torch")]
         learn::trials(),
         limits::trials(),
