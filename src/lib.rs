@@ -12,5 +12,6 @@ pub mod pipeline;
 pub mod run;
 pub mod stage;
 pub mod stages;
+pub mod stats;
 pub mod store;
 pub mod table;

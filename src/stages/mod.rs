@@ -1,5 +1,8 @@
 //! The registry of kinds: one line per kind, in the order a study uses them.
 
+pub mod backbones;
+pub mod classifier_evaluate;
+pub mod classifier_train;
 mod cohort_label;
 mod cohort_split;
 mod dataset_pack;
@@ -21,4 +24,6 @@ pub static KINDS: &[Kind] = &[
     Kind::whole::<cohort_label::CohortLabel>(),
     Kind::whole::<cohort_split::CohortSplit>(),
     Kind::whole::<dataset_pack::DatasetPack>(),
+    Kind::torch::<classifier_train::ClassifierTrain>(),
+    Kind::torch::<classifier_evaluate::ClassifierEvaluate>(),
 ];

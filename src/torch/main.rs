@@ -1,1 +1,52 @@
-fn main() {}
+//! `tomograph-torch`: everything that needs libtorch. Started by `tomograph`, seldom by people.
+
+mod adam;
+mod arrays;
+mod backbones;
+mod classifier;
+mod evaluate;
+mod failure;
+mod features;
+mod fit;
+mod job;
+mod keras_h5;
+mod layers;
+mod pixels;
+mod seeds;
+mod state;
+mod train;
+mod weights;
+mod work;
+
+use clap::Parser;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tomograph::run::order::BUILD;
+
+/// Trains and applies networks for tomograph
+#[derive(Parser)]
+#[command(name = "tomograph-torch", version = BUILD)]
+enum Command {
+    /// Do one work order of the engine
+    Work {
+        /// The order, a JSON file
+        order: PathBuf,
+    },
+    /// Pooled features of images, or their ImageNet classes
+    Features(features::Features),
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Work { order } => work::work(&order),
+        Command::Features(args) => match failure::guarded(|| features::features(&args)) {
+            Ok(()) => true,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "error: {}", failure::line(&error, None));
+                false
+            }
+        },
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,86 @@
+//! One clear line from whatever went wrong: an error, or a panic out of libtorch.
+
+use anyhow::{Error, Result, anyhow};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+/// Where the last panic happened and what it said; the hook is the only writer.
+static LAST: Mutex<Option<(String, String)>> = Mutex::new(None);
+
+/// Runs `work`; a panic becomes an error and prints nothing.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("no message").to_owned();
+        if let Ok(mut last) = LAST.lock() {
+            *last = Some((place, message));
+        }
+    }));
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    let _ = std::panic::take_hook();
+    outcome.unwrap_or_else(|_| {
+        let last = LAST.lock().ok().and_then(|mut last| last.take());
+        Err(of_panic(last))
+    })
+}
+
+fn of_panic(last: Option<(String, String)>) -> Error {
+    let Some((place, message)) = last else { return anyhow!("internal error without a message") };
+    match message.split_once("Torch(\"") {
+        Some((_, torch)) => anyhow!("libtorch: {}", first_line(torch)),
+        None => anyhow!("internal error at {place}: {}", first_line(&message)),
+    }
+}
+
+/// The text up to the first line feed, which libtorch's messages have escaped.
+fn first_line(text: &str) -> &str {
+    let text = text.split("\\n").next().unwrap_or(text);
+    text.lines().next().unwrap_or(text).trim_end_matches("\")")
+}
+
+/// The whole chain of causes on one line; where memory ran out, what to do about it.
+pub(crate) fn line(error: &Error, batch: Option<u64>) -> String {
+    let mut chain = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        let cause = first_line(&cause);
+        // Some errors repeat their cause.
+        if chain.ends_with(cause) {
+            continue;
+        }
+        if !chain.is_empty() {
+            chain.push_str(": ");
+        }
+        chain.push_str(cause);
+    }
+    let low = chain.to_lowercase();
+    let short_of_memory = ["out of memory", "can't allocate memory", "bad_alloc"].iter().any(|sign| low.contains(sign));
+    match (short_of_memory, batch) {
+        (true, Some(batch)) => format!("out of memory with batches of {batch} images: lower the param `batch` ({chain})"),
+        _ => chain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_libtorch_becomes_one_line() {
+        let result: Result<()> = guarded(|| {
+            let _ = tch::Tensor::from_slice(&[1f32]).view([7i64]);
+            Ok(())
+        });
+        assert_eq!(line(&result.unwrap_err(), Some(32)), "libtorch: shape '[7]' is invalid for input of size 1");
+    }
+
+    #[test]
+    fn too_little_memory_names_the_batch() {
+        let error = guarded(|| {
+            let _ = tch::Tensor::zeros([1i64 << 50], (tch::Kind::Float, tch::Device::Cpu));
+            Ok(())
+        })
+        .unwrap_err();
+        assert!(line(&error, Some(32)).starts_with("out of memory with batches of 32 images: lower the param `batch`"), "{error}");
+    }
+}
