@@ -2,3 +2,5 @@
 
 pub mod guard;
 pub mod order;
+pub mod publish;
+pub mod sidecar;

@@ -1,0 +1,297 @@
+//! Publishing: what the store holds becomes files that people use, beside a `NAME.tomograph.json` that says what they are.
+//!
+//! Follows every run, cached or not. A file counts as ours when its content is what the file beside it lists; anything else
+//! is somebody's work and stays. What leaves the store is a reflink or a copy, so that no edit reaches a blob.
+
+use super::sidecar::{Put, Sidecar};
+use crate::content::{Digest, FileRef, Tree};
+use crate::store::Store;
+use anyhow::{Context as _, Result, bail, ensure};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// An output and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// The task as people write it.
+    pub task: &'a str,
+    /// Its kind, or `command`.
+    pub kind: &'a str,
+    /// Key of the result.
+    pub key: &'a Digest,
+    /// The output port.
+    pub port: &'a str,
+    /// What it holds.
+    pub tree: &'a Tree,
+    /// Path relative to the project root: of the file where there is one, of the folder where there are several.
+    pub to: &'a str,
+}
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was there already.
+    Unchanged,
+    /// So many files were written or taken away.
+    Written(usize),
+}
+
+/// Puts an output where people want it. A missing or older file is put back; one whose content we did not publish is an
+/// error unless `overwrite`, and then nothing is touched. Of a folder, files that we published and that are no longer in it
+/// are taken away; files of others stay.
+pub fn publish(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bool) -> Result<Outcome> {
+    publish_inner(store, root, what, overwrite).with_context(|| format!("cannot publish {} to `{}`", what.task, what.to))
+}
+
+fn publish_inner(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bool) -> Result<Outcome> {
+    ensure!(!what.tree.identified, "output `{}` holds identified data, which never leaves the store", what.port);
+    let to = root.join(what.to);
+    ensure!(!to.starts_with(store.root()), "that is inside the store {}", store.root().display());
+    let folder = to.parent().context("a file needs a name")?.to_owned();
+    let name = to.file_name().and_then(|name| name.to_str()).context("a file needs a name")?;
+    let wanted: BTreeMap<String, &FileRef> = match what.tree.files.len() {
+        1 => what.tree.files.values().map(|file| (name.to_owned(), file)).collect(),
+        _ => what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file)).collect(),
+    };
+    let beside = Sidecar::path(&to);
+    let known = Sidecar::read(&beside);
+    let there = look(store, &folder, name, &wanted, known.as_ref())?;
+
+    let is_ours = |path: &str, digest: &Digest| known.as_ref().is_some_and(|known| known.lists(path, digest));
+    let (mut write, mut foreign) = (Vec::new(), Vec::new());
+    for (path, file) in &wanted {
+        match there.get(path) {
+            Some(digest) if *digest == file.digest => {}
+            Some(digest) if !is_ours(path, digest) && !overwrite => foreign.push(path.as_str()),
+            _ => write.push((path.as_str(), *file)),
+        }
+    }
+    if let Some(first) = foreign.first() {
+        let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
+        bail!("{}{more} has content that was not published from here: move it away, or say --overwrite", folder.join(first).display());
+    }
+    let stale: Vec<String> =
+        there.iter().filter(|(path, digest)| !wanted.contains_key(*path) && is_ours(path, digest)).map(|(path, _)| path.clone()).collect();
+
+    let mut sidecar = Sidecar::of(what, wanted.iter().map(|(path, file)| (path.clone(), file.digest)).collect());
+    let put = Put { scratch: store.scratch().ok() };
+    if !(write.is_empty() && stale.is_empty()) {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        sidecar.replaces = there.into_iter().filter(|(path, digest)| is_ours(path, digest)).collect();
+        put.bytes(&sidecar.to_bytes(), &beside)?;
+        for path in &stale {
+            take_away(&folder, path)?;
+        }
+        if wanted.len() != 1 {
+            fs::create_dir_all(&to).with_context(|| format!("cannot make the folder {}", to.display()))?;
+        }
+        write.par_iter().try_for_each(|(path, file)| put.blob(&file.place, &folder.join(path)))?;
+        sidecar.replaces.clear();
+    }
+    if Sidecar::read(&beside).as_ref() != Some(&sidecar) {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        put.bytes(&sidecar.to_bytes(), &beside)?;
+    }
+    let changed = write.len() + stale.len();
+    Ok(if changed == 0 { Outcome::Unchanged } else { Outcome::Written(changed) })
+}
+
+/// Digests of the files that stand where ours go, or went.
+fn look(
+    store: &Store,
+    folder: &Path,
+    name: &str,
+    wanted: &BTreeMap<String, &FileRef>,
+    known: Option<&Sidecar>,
+) -> Result<BTreeMap<String, Digest>> {
+    let mut paths: Vec<String> = wanted.keys().cloned().collect();
+    // A sidecar may have been edited: only what lies under our own name counts.
+    let inside = |path: &&String| {
+        let mut parts = Path::new(path.as_str()).components();
+        parts.next() == Some(Component::Normal(name.as_ref())) && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    paths.extend(known.iter().flat_map(|known| known.files.keys().chain(known.replaces.keys())).filter(inside).cloned());
+    paths.sort_unstable();
+    paths.dedup();
+    paths.retain(|path| fs::metadata(folder.join(path)).is_ok_and(|there| there.is_file()));
+    let places: Vec<PathBuf> = paths.iter().map(|path| folder.join(path)).collect();
+    let hashed = store.hash_files(&places, &|_, _| {}).context("cannot look at what stands there")?;
+    Ok(paths.into_iter().zip(hashed).map(|(path, hashed)| (path, hashed.digest)).collect())
+}
+
+/// Removes a file that we published, and the folders below `folder` that it leaves empty.
+fn take_away(folder: &Path, path: &str) -> Result<()> {
+    let place = folder.join(path);
+    fs::remove_file(&place).with_context(|| format!("cannot remove {}", place.display()))?;
+    let mut above = place.parent();
+    while let Some(empty) = above.filter(|above| *above != folder && above.starts_with(folder)) {
+        if fs::remove_dir(empty).is_err() {
+            break;
+        }
+        above = empty.parent();
+    }
+    Ok(())
+}
+
+/// Copies a tree into a new folder `to`, with its sidecar beside it.
+pub fn export(store: &Store, what: &Publication<'_>, to: &Path) -> Result<()> {
+    ensure!(
+        !what.tree.identified,
+        "{}.{} holds identified data, which never leaves the store; `show --path` says where it lies",
+        what.task,
+        what.port
+    );
+    match fs::read_dir(to) {
+        Ok(mut entries) => ensure!(entries.next().is_none(), "{} is not empty: name a new folder", to.display()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot write to {}", to.display())),
+    }
+    let name = to.file_name().and_then(|name| name.to_str()).context("a folder needs a name")?;
+    fs::create_dir_all(to).with_context(|| format!("cannot make the folder {}", to.display()))?;
+    let put = Put { scratch: store.scratch().ok() };
+    what.tree.files.par_iter().try_for_each(|(path, file)| put.blob(&file.place, &to.join(path)))?;
+    let files = what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file.digest)).collect();
+    put.bytes(&Sidecar::of(what, files).to_bytes(), &Sidecar::path(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Write as _;
+
+    struct Bench {
+        root: tempfile::TempDir,
+        store: Store,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let store = Store::open(&root.path().join("cache"), &root.path().join("index")).unwrap();
+            Self { root, store }
+        }
+
+        fn tree(&self, files: &[(&str, &str)]) -> Tree {
+            let files = files.iter().map(|(path, text)| ((*path).to_owned(), self.store.put_bytes(text.as_bytes()).unwrap())).collect();
+            self.store.sync().unwrap();
+            Tree { files, identified: false }
+        }
+
+        fn publish(&self, tree: &Tree, overwrite: bool) -> Result<Outcome> {
+            let key = tree.digest();
+            let what = Publication { task: "table", kind: "report.table", key: &key, port: "table", tree, to: "results/t" };
+            publish(&self.store, self.root.path(), &what, overwrite)
+        }
+
+        fn read(&self, path: &str) -> String {
+            fs::read_to_string(self.root.path().join(path)).unwrap()
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            File::create(self.root.path().join(path)).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+
+        fn names(&self, path: &str) -> Vec<String> {
+            let entries = fs::read_dir(self.root.path().join(path)).unwrap();
+            let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[test]
+    fn one_file_follows_what_the_store_holds() {
+        let bench = Bench::new();
+        let (one, two) = (bench.tree(&[("x.csv", "1")]), bench.tree(&[("x.csv", "2")]));
+        assert_eq!(bench.publish(&one, false).unwrap(), Outcome::Written(1));
+        assert_eq!(bench.publish(&one, false).unwrap(), Outcome::Unchanged);
+        assert_eq!(bench.names("results"), ["t", "t.tomograph.json"]);
+        assert_eq!(bench.publish(&two, false).unwrap(), Outcome::Written(1));
+        assert_eq!(bench.read("results/t"), "2");
+        fs::remove_file(bench.root.path().join("results/t")).unwrap();
+        assert_eq!(bench.publish(&two, false).unwrap(), Outcome::Written(1));
+        let sidecar = Sidecar::read(&bench.root.path().join("results/t.tomograph.json")).unwrap();
+        assert_eq!((sidecar.files["t"], sidecar.level.as_str(), sidecar.key), (Digest::of(b"2"), "released", two.digest()));
+    }
+
+    #[test]
+    fn the_work_of_others_stays() {
+        let bench = Bench::new();
+        let (one, two) = (bench.tree(&[("x.csv", "1")]), bench.tree(&[("x.csv", "2")]));
+        fs::create_dir(bench.root.path().join("results")).unwrap();
+        bench.write("results/t", "mine");
+        let error = format!("{:#}", bench.publish(&one, false).unwrap_err());
+        assert!(error.contains("results/t has content") && error.contains("--overwrite"), "{error}");
+        assert_eq!((bench.read("results/t").as_str(), bench.names("results").len()), ("mine", 1));
+        bench.publish(&one, true).unwrap();
+        bench.write("results/t", "edited");
+        bench.publish(&two, false).unwrap_err();
+        // Written by hand, but what is wanted: nothing is lost by taking it as ours.
+        bench.write("results/t", "2");
+        assert_eq!(bench.publish(&two, false).unwrap(), Outcome::Unchanged);
+        assert_eq!(bench.publish(&one, false).unwrap(), Outcome::Written(1));
+    }
+
+    #[test]
+    fn a_folder_loses_what_we_put_there_and_keeps_the_rest() {
+        let bench = Bench::new();
+        bench.publish(&bench.tree(&[("a/x", "1"), ("b/y", "2"), ("z", "3")]), false).unwrap();
+        bench.write("results/t/a/mine", "m");
+        bench.write("results/t/z", "edited");
+        assert_eq!(bench.publish(&bench.tree(&[("c", "1"), ("b", "4")]), false).unwrap(), Outcome::Written(4));
+        assert_eq!(
+            (bench.names("results/t"), bench.names("results/t/a")),
+            (["a", "b", "c", "z"].map(str::to_owned).to_vec(), vec!["mine".to_owned()])
+        );
+        // To one file, with the folder in the way.
+        let error = format!("{:#}", bench.publish(&bench.tree(&[("x", "1")]), false).unwrap_err());
+        assert!(error.contains("is a folder where a file belongs"), "{error}");
+    }
+
+    #[test]
+    fn after_a_kill_half_way_what_stands_there_is_ours() {
+        let bench = Bench::new();
+        let (one, two, three) = (bench.tree(&[("x", "1")]), bench.tree(&[("x", "2")]), bench.tree(&[("x", "3")]));
+        bench.publish(&one, false).unwrap();
+        let old = Sidecar::read(&bench.root.path().join("results/t.tomograph.json")).unwrap();
+        bench.publish(&two, false).unwrap();
+        let mut half = Sidecar::read(&bench.root.path().join("results/t.tomograph.json")).unwrap();
+        half.replaces = old.files;
+        for standing in ["1", "2"] {
+            bench.write("results/t", standing);
+            bench.write("results/t.tomograph.json", std::str::from_utf8(&half.to_bytes()).unwrap());
+            assert_eq!(bench.publish(&three, false).unwrap(), Outcome::Written(1));
+        }
+    }
+
+    #[test]
+    fn a_published_file_is_a_copy_and_an_edit_does_not_reach_the_store() {
+        let bench = Bench::new();
+        let tree = bench.tree(&[("x", "1")]);
+        bench.publish(&tree, false).unwrap();
+        bench.write("results/t", "9");
+        assert_eq!(tree.read("x").unwrap(), b"1");
+    }
+
+    #[test]
+    fn identified_data_and_the_store_itself_are_refused() {
+        let bench = Bench::new();
+        let mut tree = bench.tree(&[("x", "1")]);
+        tree.identified = true;
+        assert!(format!("{:#}", bench.publish(&tree, true).unwrap_err()).contains("never leaves the store"));
+        let key = tree.digest();
+        let what = Publication { task: "import", kind: "k", key: &key, port: "p", tree: &tree, to: "cache/blobs/x" };
+        assert!(export(&bench.store, &what, &bench.root.path().join("out")).is_err() && !bench.root.path().join("out").exists());
+        let open = Tree { identified: false, ..tree.clone() };
+        let what = Publication { tree: &open, ..what };
+        assert!(format!("{:#}", publish(&bench.store, bench.root.path(), &what, true).unwrap_err()).contains("inside the store"));
+        export(&bench.store, &what, &bench.root.path().join("out")).unwrap();
+        assert_eq!((bench.read("out/x").as_str(), bench.names("out")), ("1", vec!["x".to_owned()]));
+        assert!(bench.root.path().join("out.tomograph.json").exists());
+        assert!(export(&bench.store, &what, &bench.root.path().join("out")).is_err());
+    }
+}

@@ -1,0 +1,126 @@
+//! What leaves the store: files put in place whole, beside a `NAME.tomograph.json` that says what they are.
+
+use super::publish::Publication;
+use crate::content::Digest;
+use crate::store::Scratch;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// What lies beside published and exported files: where they come from, by content. No time, no host, no path outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sidecar {
+    /// Layout: 1.
+    pub tomograph: u32,
+    pub task: String,
+    pub kind: String,
+    pub port: String,
+    /// Key of the result.
+    pub key: Digest,
+    /// `identified`, `pseudonymous` or `released`.
+    pub level: String,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// The files, by path from the folder in which this lies.
+    pub files: BTreeMap<String, Digest>,
+    /// What stood there before, while a publication is under way: still ours after a kill.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replaces: BTreeMap<String, Digest>,
+}
+
+impl Sidecar {
+    /// Of an output whose files are called `files` outside.
+    pub fn of(what: &Publication<'_>, files: BTreeMap<String, Digest>) -> Self {
+        Self {
+            tomograph: 1,
+            task: what.task.to_owned(),
+            kind: what.kind.to_owned(),
+            port: what.port.to_owned(),
+            key: *what.key,
+            // Nothing becomes pseudonymous before there is an audit: what comes from no person's data is released.
+            level: if what.tree.identified { "identified" } else { "released" }.to_owned(),
+            manifest: what.tree.digest(),
+            files,
+            replaces: BTreeMap::new(),
+        }
+    }
+
+    /// `results/table.csv.tomograph.json` for `results/table.csv`.
+    pub fn path(of: &Path) -> PathBuf {
+        let mut name = of.file_name().unwrap_or_default().to_owned();
+        name.push(".tomograph.json");
+        of.with_file_name(name)
+    }
+
+    /// The one at `path`; none where it is absent or not one.
+    pub fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    /// The text of the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("digests and strings are JSON");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    pub(super) fn lists(&self, path: &str, digest: &Digest) -> bool {
+        [&self.files, &self.replaces].iter().any(|files| files.get(path) == Some(digest))
+    }
+}
+
+/// Puts files in place whole: written apart, synced, renamed.
+pub(super) struct Put {
+    /// Where they are written: in the store, whose next start removes what a kill leaves. Without it, beside the target.
+    pub(super) scratch: Option<Scratch>,
+}
+
+impl Put {
+    pub(super) fn blob(&self, blob: &Path, to: &Path) -> Result<()> {
+        self.file(to, |file| clone(blob, file))
+    }
+
+    pub(super) fn bytes(&self, bytes: &[u8], to: &Path) -> Result<()> {
+        self.file(to, |mut file| file.write_all(bytes))
+    }
+
+    fn file(&self, to: &Path, fill: impl Fn(&File) -> io::Result<()>) -> Result<()> {
+        let put = || -> io::Result<()> {
+            let folder = to.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(folder)?;
+            if let Some(scratch) = &self.scratch {
+                match write_and_rename(scratch.path(), to, &fill) {
+                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+                    done => return done,
+                }
+            }
+            write_and_rename(folder, to, &fill)
+        };
+        put().with_context(|| match fs::metadata(to).is_ok_and(|there| there.is_dir()) {
+            true => format!("{} is a folder where a file belongs: move it away", to.display()),
+            false => format!("cannot write {}", to.display()),
+        })
+    }
+}
+
+fn write_and_rename(folder: &Path, to: &Path, fill: &impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    // Readable as the user's other files are: the umask takes away what it should.
+    let temporary = tempfile::Builder::new().prefix(".tomograph-").permissions(fs::Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    fill(temporary.as_file())?;
+    temporary.as_file().sync_data()?;
+    temporary.persist(to).map(drop).map_err(|error| error.error)
+}
+
+/// Gives `to` the bytes of `from`: shared until one is written where the file system can, else copied.
+fn clone(from: &Path, mut to: &File) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    if rustix::fs::ioctl_ficlone(to, &from).is_err() {
+        io::copy(&mut from, &mut to)?;
+    }
+    Ok(())
+}
