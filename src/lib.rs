@@ -9,6 +9,7 @@ pub mod image;
 pub mod mapped;
 pub mod phantom;
 pub mod pipeline;
+pub mod report;
 pub mod run;
 pub mod stage;
 pub mod stages;

@@ -10,6 +10,7 @@ mod demo_phantom;
 mod dicom_import;
 mod images_import;
 mod images_prepare;
+mod report_table;
 #[cfg(test)]
 mod testing;
 
@@ -26,4 +27,5 @@ pub static KINDS: &[Kind] = &[
     Kind::whole::<dataset_pack::DatasetPack>(),
     Kind::torch::<classifier_train::ClassifierTrain>(),
     Kind::torch::<classifier_evaluate::ClassifierEvaluate>(),
+    Kind::whole::<report_table::ReportTable>(),
 ];
