@@ -16,6 +16,11 @@ use sources::SourceTree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// What the pipeline reads is not there: nothing can start until the user mends it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unready(String);
+
 /// A task whose result is known.
 #[derive(Clone, Debug)]
 pub struct Known {
@@ -35,7 +40,7 @@ impl Known {
 pub enum Outcome {
     /// Not known yet: the task must run, or follows one that must.
     Open,
-    Known(Known),
+    Known(Box<Known>),
     /// Failed or skipped, with the class that a port with holes sees.
     Failed(String),
 }
@@ -110,7 +115,11 @@ impl<'a> Planner<'a> {
                     missing.insert(format!("stage `{}` needs source `{}`, which is optional and absent", task.stage, source.title()));
                 }
                 (Some(found), Some(inside)) if found.inside(Some(inside)).is_none() => {
-                    missing.insert(format!("source `{}`: there is no {inside} in {}", source.title(), self.shown(&source.path, source.phi)));
+                    missing.insert(format!(
+                        "source `{}`: there is no {inside} in {}",
+                        source.title(),
+                        self.shown(&source.path, source.phi)
+                    ));
                 }
                 (Some(found), _) if found.tree.files.is_empty() => {
                     missing.insert(format!("source `{}`: there is no file in {}", source.title(), self.shown(&source.path, source.phi)));
@@ -121,7 +130,7 @@ impl<'a> Planner<'a> {
         if missing.is_empty() {
             return Ok(());
         }
-        bail!("{}", missing.into_iter().collect::<Vec<_>>().join("\n"))
+        Err(Unready(missing.into_iter().collect::<Vec<_>>().join("\n")).into())
     }
 
     /// The path as the user wrote it: it stands in the pipeline, so it may be shown.
@@ -212,9 +221,13 @@ impl<'a> Planner<'a> {
     fn command_manifest(&self, task: &Task, command: &Command) -> Result<KeyManifest> {
         let mut code = BTreeMap::new();
         for pattern in &command.code {
-            let files = crate::store::walk(&self.root, pattern)?.unwrap_or_default();
+            let files = crate::store::sources::walk(&self.root, pattern)?.unwrap_or_default();
             if files.is_empty() {
-                bail!("stage `{}`: `code` names `{pattern}`, which matches nothing in {}", task.stage, self.root.display());
+                bail!(Unready(format!(
+                    "stage `{}`: `code` names `{pattern}`, which matches nothing in {}",
+                    task.stage,
+                    self.root.display()
+                )));
             }
             let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
             for (place, hashed) in places.iter().zip(self.store.hash_files(&places, &|_, _| ())?) {
@@ -334,7 +347,7 @@ impl<'a> Planner<'a> {
                 None => State::Later(self.open_needs(*id, &outcomes)),
                 Some(Judgement::Miss { manifest, .. }) => State::Run(self.reasons(*id, &manifest)?),
                 Some(Judgement::Hit(known)) => {
-                    outcomes[id.0] = Outcome::Known(known);
+                    outcomes[id.0] = Outcome::Known(Box::new(known));
                     State::Cached
                 }
             };

@@ -38,9 +38,15 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The differences of two manifests. `describe` says what changed between two inputs, given the path of the part in the
-/// manifest and both digests.
-pub fn difference(old: &KeyManifest, new: &KeyManifest, describe: &dyn Fn(&str, Option<Digest>, Option<Digest>) -> Vec<String>) -> Vec<Reason> {
+/// Says what changed between two inputs, given the path of the part in the manifest and both digests.
+pub type Describe<'d> = dyn Fn(&str, Option<Digest>, Option<Digest>) -> Vec<String> + 'd;
+
+/// The differences of two manifests.
+pub fn difference(
+    old: &KeyManifest,
+    new: &KeyManifest,
+    describe: &Describe,
+) -> Vec<Reason> {
     let (old, new) = (flatten(old), flatten(new));
     let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
     paths.sort();
@@ -134,14 +140,16 @@ mod tests {
 
     #[test]
     fn a_changed_param_reads_as_users_write_it() {
-        let (old, new) = (manifest(json!({"learning_rate": 1e-4, "dense": [1, 2]})), manifest(json!({"learning_rate": 1e-3, "dense": [1]})));
+        let (old, new) =
+            (manifest(json!({"learning_rate": 1e-4, "dense": [1, 2]})), manifest(json!({"learning_rate": 1e-3, "dense": [1]})));
         assert_eq!(reasons(&old, &new), ["params.dense[1]: removed (was 2)", "params.learning_rate: 0.0001 → 0.001"]);
     }
 
     #[test]
     fn a_changed_input_is_named_by_its_port() {
         let mut old = manifest(json!({}));
-        let part = |text: &str| vec![PartKey { at: Default::default(), digest: Some(Digest::of(text.as_bytes())), identified: false, hole: None }];
+        let part =
+            |text: &str| vec![PartKey { at: Default::default(), digest: Some(Digest::of(text.as_bytes())), identified: false, hole: None }];
         old.inputs.insert("train".into(), part("a"));
         let mut new = old.clone();
         new.inputs.insert("train".into(), part("b"));
@@ -149,7 +157,12 @@ mod tests {
     }
 
     fn value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), (0..3i64).prop_map(Value::from), "[a.\\[\"]{0,2}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (0..3i64).prop_map(Value::from),
+            "[a.\\[\"]{0,2}".prop_map(Value::from)
+        ];
         leaf.prop_recursive(3, 12, 3, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),

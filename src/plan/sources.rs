@@ -4,23 +4,24 @@
 
 use crate::content::{FileRef, Tree};
 use crate::pipeline::Source;
-use crate::store::{Stamp, Store, walk};
+use crate::store::sources::walk;
+use crate::store::{Stamp, Store, Unreadable};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The files of a source as they were when it was looked at.
-pub struct SourceTree {
-    pub tree: Tree,
+pub(super) struct SourceTree {
+    pub(super) tree: Tree,
     stamps: BTreeMap<String, (PathBuf, Stamp)>,
 }
 
 impl SourceTree {
     /// Looks at a source: `None` where nothing is at its path.
-    pub fn look(store: &Store, root: &Path, source: &Source, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Option<Self>> {
+    pub(super) fn look(store: &Store, root: &Path, source: &Source, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Option<Self>> {
         let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else { return Ok(None) };
         let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
-        let hashed = store.hash_files(&places, progress).with_context(|| format!("source `{}`", source.title()))?;
+        let hashed = store.hash_files(&places, progress).map_err(|error| unreadable(error, source, &files))?;
         let mut tree = Tree { files: BTreeMap::new(), identified: source.phi };
         let mut stamps = BTreeMap::new();
         for ((path, place), hashed) in files.into_iter().zip(hashed) {
@@ -31,7 +32,7 @@ impl SourceTree {
     }
 
     /// The part of the source that a reference names: all of it, one file, or one folder inside it.
-    pub fn inside(&self, inside: Option<&str>) -> Option<Tree> {
+    pub(super) fn inside(&self, inside: Option<&str>) -> Option<Tree> {
         let Some(inside) = inside else { return Some(self.tree.clone()) };
         if let Some(file) = self.tree.files.get(inside) {
             let name = inside.rsplit('/').next().unwrap_or(inside);
@@ -48,10 +49,17 @@ impl SourceTree {
     }
 
     /// What a message may call the first file that moved since the source was looked at.
-    pub fn moved(&self, store: &Store) -> Option<String> {
+    pub(super) fn moved(&self, store: &Store) -> Option<String> {
         let moved = store.moved(self.stamps.values().map(|(place, stamp)| (place.as_path(), stamp)));
         let first = moved.first()?;
         let (path, _) = self.stamps.iter().find(|(_, (place, _))| place == first)?;
         Some(self.tree.shown(path))
     }
+}
+
+/// Names the file that could not be read, where its name may be shown.
+fn unreadable(error: anyhow::Error, source: &Source, files: &[(String, PathBuf)]) -> anyhow::Error {
+    let Some(Unreadable { at, of, reason }) = error.downcast_ref() else { return error };
+    let name = files.get(*at).filter(|_| !source.phi).map_or_else(|| format!("file {} of {of}", at + 1), |(path, _)| path.clone());
+    super::Unready(format!("source `{}`: cannot read {name}: {reason}", source.title())).into()
 }

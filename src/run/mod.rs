@@ -1,6 +1,437 @@
-//! Runs a plan: the event loop, the pool, children, the journal.
+//! Runs a plan.
+//!
+//! One thread owns all state and everybody else sends messages: a task is judged when its inputs are known, queued when the
+//! store has no record of its key, started when its lane has room, and recorded when it ends. CPU kinds work in one rayon
+//! pool, torch kinds in a child each, commands in a process each; a plain thread waits for every running task. Early cutoff
+//! comes of itself: a task that ran and gave the same bytes leaves the keys after it as they were.
+//!
+//! Knows nothing of terminals (it sends [`Event`]s) and nothing of how a kind does its work.
 
+mod children;
+mod command;
+mod devices;
+mod events;
 pub mod guard;
+mod moves;
 pub mod order;
+mod pool;
 pub mod publish;
 pub mod sidecar;
+mod start;
+mod task;
+mod torch;
+
+pub use children::die_with_parent;
+pub use events::{Ended, Event, Summary};
+pub use pool::quarantine_of;
+
+use crate::content::Digest;
+use crate::pipeline::{Quarantine, TaskId};
+use crate::plan::{Judgement, Known, Outcome, Planner, reason::Reason};
+use crate::stage::Note;
+use crate::store::{Record, RunLog};
+use anyhow::{Context as _, Result};
+use children::Children;
+use devices::Slot;
+use moves::{Lanes, Published};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// How to run; nothing here is in a key.
+pub struct Options {
+    /// Threads of the pool, and processors for commands.
+    pub jobs: usize,
+    /// Stop at the first failure.
+    pub fail_fast: bool,
+    /// Use no GPU even where there is one.
+    pub cpu: bool,
+    /// Whether to publish, and whether to overwrite files that we did not publish.
+    pub publish: bool,
+    pub overwrite: bool,
+    /// This very program, for guarded children and commands.
+    pub program: PathBuf,
+    /// `tomograph-torch`, if found.
+    pub worker: Option<PathBuf>,
+    /// Seconds between two writes of a training's state.
+    pub state_every: f64,
+    /// The environment the engine was started with.
+    pub environment: BTreeMap<String, String>,
+    /// Names the pipeline in the store.
+    pub pipeline_id: String,
+    /// What the command line said, for the journal.
+    pub about: serde_json::Value,
+}
+
+/// A message to the loop.
+enum Message {
+    Noted(TaskId, Note),
+    Ended(TaskId, Box<End>),
+}
+
+/// How a started task ended.
+struct End {
+    result: Result<Record>,
+    seconds: f64,
+    log: PathBuf,
+    slot: Option<Slot>,
+}
+
+/// A task goes down this list; only a result whose bytes are gone goes back to `Wanted`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Some input is not there yet, so the key is not known.
+    Wanted,
+    /// Not in the store; waits for room in its lane.
+    Queued,
+    Running,
+    /// Its record is in the store, found or just made.
+    Done,
+    Failed,
+    /// Something it needs failed, or the run was stopped.
+    Skipped,
+}
+
+/// A queued task.
+struct Queued {
+    key: Digest,
+    manifest: Vec<u8>,
+    reasons: Vec<Reason>,
+}
+
+struct Loop<'a> {
+    planner: &'a Planner<'a>,
+    options: &'a Options,
+    watch: &'a mut dyn FnMut(Event),
+    journal: RunLog,
+    states: Vec<State>,
+    outcomes: Vec<Outcome>,
+    /// What a wanted task still waits for.
+    waiting: Vec<BTreeSet<TaskId>>,
+    followers: Vec<Vec<TaskId>>,
+    queue: BTreeMap<TaskId, Queued>,
+    /// Key → the task that is making it.
+    making: HashMap<Digest, TaskId>,
+    /// Cached results whose bytes are gone and needed.
+    revived: BTreeMap<TaskId, String>,
+    lanes: Lanes,
+    running: usize,
+    summary: Summary,
+}
+
+/// Runs every wanted task of `planner`, telling `watch`; a raised `interrupted` stops it.
+pub fn run<'a>(
+    planner: &'a Planner<'a>,
+    options: &'a Options,
+    interrupted: &AtomicBool,
+    watch: &'a mut dyn FnMut(Event),
+) -> Result<Summary> {
+    let started = Instant::now();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build().context("cannot start the thread pool")?;
+    let children = Children::new()?;
+    let journal = planner.store.begin_run(&options.pipeline_id, &options.about)?;
+    let count = planner.pipeline.tasks.len();
+    let mut run = Loop {
+        planner,
+        options,
+        watch,
+        journal,
+        states: vec![State::Wanted; count],
+        outcomes: vec![Outcome::Open; count],
+        waiting: vec![BTreeSet::new(); count],
+        followers: vec![Vec::new(); count],
+        queue: BTreeMap::new(),
+        making: HashMap::new(),
+        revived: BTreeMap::new(),
+        lanes: Lanes::new(options),
+        running: 0,
+        summary: Summary::default(),
+    };
+    let (sender, inbox) = channel();
+    let cancelled = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        let start = start::Starter { scope, pool: &pool, children: &children, cancelled: &cancelled, sender };
+        run.judge_all()?;
+        run.drive(&start, &inbox, interrupted)
+    })?;
+    let mut summary = run.finish()?;
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+impl<'a> Loop<'a> {
+    fn title(&self, id: TaskId) -> String {
+        self.planner.pipeline.tasks[id.0].title()
+    }
+
+    fn kind(&self, id: TaskId) -> &'a str {
+        match &self.planner.pipeline.tasks[id.0].action {
+            crate::pipeline::Action::Kind { kind, .. } => kind.name,
+            crate::pipeline::Action::Command(_) => "command",
+        }
+    }
+
+    fn judge_all(&mut self) -> Result<()> {
+        let planner = self.planner;
+        for id in &planner.wanted {
+            let needs = planner.needs_of(*id);
+            needs.iter().for_each(|need| self.followers[need.0].push(*id));
+            self.waiting[id.0] = needs;
+        }
+        // The pipeline's order lets each follow what it needs, so one pass finds everything that is cached.
+        for id in &planner.wanted {
+            if self.states[id.0] == State::Wanted && self.waiting[id.0].is_empty() {
+                self.judge(*id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the store for a task whose inputs are all there.
+    fn judge(&mut self, id: TaskId) -> Result<()> {
+        if let Some(failed) = self.failed_need(id) {
+            self.skip(id, &format!("{failed} failed"));
+            return Ok(());
+        }
+        let gone = self.revived.get(&id).cloned();
+        let (key, manifest) = match self.planner.judge(id, &self.outcomes) {
+            Ok(Some(Judgement::Hit(known))) if gone.is_none() => return self.found(id, known),
+            Ok(Some(Judgement::Hit(known))) => {
+                let manifest = self.planner.manifest(id, &self.outcomes)?.context("the task's inputs are known")?;
+                (known.key, manifest)
+            }
+            Ok(Some(Judgement::Miss { key, manifest })) => (key, manifest),
+            Ok(None) => anyhow::bail!("{} was judged before its inputs were known", self.title(id)),
+            Err(error) => {
+                self.summary.damaged |= is_damage(&error);
+                self.fail(id, &error, 0.0, None);
+                return Ok(());
+            }
+        };
+        if let Some(first) = self.making.get(&key).filter(|first| **first != id) {
+            // Of cells with equal keys one runs.
+            let first = *first;
+            self.waiting[id.0].insert(first);
+            self.followers[first.0].push(id);
+            return Ok(());
+        }
+        let reasons = match gone {
+            Some(needed_by) => vec![Reason::Gone { needed_by }],
+            None => self.planner.reasons(id, &manifest)?,
+        };
+        self.making.insert(key, id);
+        self.states[id.0] = State::Queued;
+        self.queue.insert(id, Queued { key, manifest: manifest.bytes(), reasons });
+        Ok(())
+    }
+
+    /// The first failed task that a task needs and can't do without.
+    fn failed_need(&self, id: TaskId) -> Option<String> {
+        let task = &self.planner.pipeline.tasks[id.0];
+        for (port, edges) in &task.inputs {
+            let holes = match &task.action {
+                crate::pipeline::Action::Kind { kind, .. } => kind.input(port).is_some_and(|port| port.holes),
+                crate::pipeline::Action::Command(_) => false,
+            };
+            let needs = edges.iter().filter_map(|edge| match edge.origin {
+                crate::pipeline::Origin::Task { task, .. } => Some(task),
+                crate::pipeline::Origin::Source { .. } => None,
+            });
+            let failed: Vec<TaskId> = needs.clone().filter(|need| matches!(self.outcomes[need.0], Outcome::Failed(_))).collect();
+            // A port with holes can miss some parts, but not all of them.
+            if let Some(first) = failed.first().filter(|_| !holes || failed.len() == edges.len()) {
+                return Some(self.title(*first));
+            }
+        }
+        None
+    }
+
+    fn found(&mut self, id: TaskId, known: Known) -> Result<()> {
+        self.summary.items_cached += known.record.items;
+        self.settle(id, known, Ended::Cached, 0.0, None)
+    }
+
+    /// A task's result is known: judges its quarantine, publishes, and lets its followers know.
+    fn settle(&mut self, id: TaskId, known: Known, ended: Ended, seconds: f64, log: Option<PathBuf>) -> Result<()> {
+        let record = &known.record;
+        self.summary.quarantined += record.quarantined;
+        self.making.remove(&known.key);
+        let allowed = self.planner.pipeline.tasks[id.0].policy.max_quarantine;
+        if exceeds(allowed, record.quarantined, record.items) {
+            let error = self.quarantine_error(id, record, allowed);
+            self.fail(id, &error, seconds, log);
+            return Ok(());
+        }
+        match self.publish(id, &known) {
+            Ok(Published::Done) => {}
+            // A cached result that is to be published, and whose bytes are gone, is made again.
+            Ok(Published::Gone) if ended == Ended::Cached => {
+                self.revived.insert(id, "publishing it".to_owned());
+                self.outcomes[id.0] = Outcome::Known(Box::new(known));
+                return self.judge(id);
+            }
+            Ok(Published::Gone) => {
+                self.fail(id, &anyhow::anyhow!("what it made is gone from the store"), seconds, log);
+                return Ok(());
+            }
+            Err(error) => {
+                self.fail(id, &error, seconds, log);
+                return Ok(());
+            }
+        }
+        let title = self.title(id);
+        self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?;
+        match ended {
+            Ended::Cached => self.summary.cached += 1,
+            _ => self.summary.ran += 1,
+        }
+        (self.watch)(Event::Ended { task: title, outcome: ended, seconds, message: None, log });
+        self.states[id.0] = State::Done;
+        self.outcomes[id.0] = Outcome::Known(Box::new(known));
+        self.release(id)
+    }
+
+    fn quarantine_error(&self, id: TaskId, record: &Record, allowed: Quarantine) -> anyhow::Error {
+        let allowed = match allowed {
+            Quarantine::Count(count) => count.to_string(),
+            Quarantine::Percent(percent) => format!("{percent} %"),
+        };
+        let mut classes: BTreeMap<String, (u64, String)> = BTreeMap::new();
+        for output in record.outputs.values() {
+            let tree = self.planner.store.tree(&output.manifest, output.identified).ok().flatten();
+            for aside in tree.and_then(|tree| quarantine_of(&tree).ok()).unwrap_or_default() {
+                classes.entry(aside.class).or_insert((0, aside.item)).0 += 1;
+            }
+        }
+        let list: Vec<String> = classes.iter().map(|(class, (count, first))| format!("{count} {class} (first: {first})")).collect();
+        anyhow::anyhow!(
+            "{} of {} items are in quarantine and max_quarantine allows {allowed}: {}; mend them, or set policy.max_quarantine in stage `{}`",
+            record.quarantined,
+            record.items,
+            list.join(", "),
+            self.planner.pipeline.tasks[id.0].stage
+        )
+    }
+
+    fn fail(&mut self, id: TaskId, error: &anyhow::Error, seconds: f64, log: Option<PathBuf>) {
+        let title = self.title(id);
+        let message = format!("{error:#}");
+        let _ = self.journal.task(&title, self.kind(id), None, Ended::Failed.word(), seconds, &message);
+        self.summary.failed += 1;
+        self.summary.failures.push((title.clone(), message.clone(), log.clone()));
+        self.states[id.0] = State::Failed;
+        self.outcomes[id.0] = Outcome::Failed("failed".into());
+        (self.watch)(Event::Ended { task: title, outcome: Ended::Failed, seconds, message: Some(message), log });
+        self.making.retain(|_, maker| *maker != id);
+        if let Err(error) = self.release(id) {
+            self.summary.failures.push((self.title(id), format!("{error:#}"), None));
+        }
+    }
+
+    fn skip(&mut self, id: TaskId, because: &str) {
+        let title = self.title(id);
+        let _ = self.journal.task(&title, self.kind(id), None, Ended::Skipped.word(), 0.0, because);
+        self.summary.skipped += 1;
+        self.states[id.0] = State::Skipped;
+        self.outcomes[id.0] = Outcome::Failed("skipped".into());
+        let message = Some(format!("skipped: {because}"));
+        (self.watch)(Event::Ended { task: title, outcome: Ended::Skipped, seconds: 0.0, message, log: None });
+        if let Err(error) = self.release(id) {
+            self.summary.failures.push((self.title(id), format!("{error:#}"), None));
+        }
+    }
+
+    /// Lets those that waited for `id` go on.
+    fn release(&mut self, id: TaskId) -> Result<()> {
+        for follower in self.followers[id.0].clone() {
+            if self.waiting[follower.0].remove(&id) && self.waiting[follower.0].is_empty() && self.states[follower.0] == State::Wanted {
+                self.judge(follower)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drive<'scope>(&mut self, start: &start::Starter<'scope, '_, 'a>, inbox: &Receiver<Message>, interrupted: &AtomicBool) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        loop {
+            if interrupted.load(Ordering::Relaxed) && !self.summary.interrupted {
+                self.stop(start, "interrupted");
+                self.summary.interrupted = true;
+            }
+            if self.options.fail_fast && self.summary.failed > 0 && !start.is_cancelled() {
+                self.stop(start, "another task failed (--fail-fast)");
+            }
+            if !start.is_cancelled() {
+                self.start_what_fits(start)?;
+            }
+            if self.running == 0 {
+                return Ok(());
+            }
+            match inbox.recv_timeout(Duration::from_millis(100)) {
+                Ok(Message::Noted(id, note)) => {
+                    let task = self.title(id);
+                    (self.watch)(Event::Noted { task, note });
+                }
+                Ok(Message::Ended(id, end)) => self.ended(id, *end)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    fn ended(&mut self, id: TaskId, end: End) -> Result<()> {
+        self.running -= 1;
+        self.lanes.leave(self.planner.pipeline.tasks[id.0].needs, end.slot);
+        match end.result {
+            Ok(record) => {
+                self.summary.items_ran += record.items;
+                self.revived.remove(&id);
+                self.settle(id, Known { key: record.key, record }, Ended::Ran, end.seconds, Some(end.log))
+            }
+            Err(error) => {
+                self.summary.damaged |= is_damage(&error);
+                self.fail(id, &error, end.seconds, Some(end.log));
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts nothing more and ends what runs.
+    fn stop(&mut self, start: &start::Starter<'_, '_, '_>, because: &str) {
+        start.cancel();
+        for id in std::mem::take(&mut self.queue).into_keys() {
+            self.skip(id, because);
+        }
+    }
+
+    fn finish(mut self) -> Result<Summary> {
+        let open: Vec<TaskId> = self.planner.wanted.iter().copied().filter(|id| self.states[id.0] == State::Wanted).collect();
+        for id in open {
+            if self.states[id.0] == State::Wanted {
+                self.skip(id, "the run was stopped");
+            }
+        }
+        let summary = &self.summary;
+        self.journal.end(&serde_json::json!({
+            "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped,
+            "quarantined": summary.quarantined, "interrupted": summary.interrupted,
+        }))?;
+        Ok(self.summary)
+    }
+}
+
+fn exceeds(allowed: Quarantine, aside: u64, items: u64) -> bool {
+    match allowed {
+        Quarantine::Count(count) => aside > count,
+        Quarantine::Percent(percent) => aside as f64 * 100.0 > percent * items as f64,
+    }
+}
+
+/// Whether the store itself is damaged (exit code 4).
+fn is_damage(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<crate::store::Damaged>())
+}

@@ -112,17 +112,22 @@ impl Store {
         Scratch::new(self.session()?).map_err(|error| self.trouble(error))
     }
 
+    /// Where the folder kept under a key lies; it may not be there.
+    pub fn state_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("state").join(key.to_string())
+    }
+
     /// The folder kept under a key until its task succeeds; created where absent.
     pub fn state(&self, key: &Digest) -> Result<PathBuf> {
         self.check_writable()?;
-        let folder = self.root.join("state").join(key.to_string());
+        let folder = self.state_path(key);
         fs::create_dir_all(&folder).map_err(|error| self.trouble(error))?;
         Ok(folder)
     }
 
     /// Removes the state folder of a key, if there.
     pub fn forget_state(&self, key: &Digest) -> Result<()> {
-        match fs::remove_dir_all(self.root.join("state").join(key.to_string())) {
+        match fs::remove_dir_all(self.state_path(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.trouble(error)),
             _ => Ok(()),
         }

@@ -1,0 +1,79 @@
+//! Exit codes, and the one place that turns an error into one.
+
+use crate::plan::Unready;
+use crate::store::Damaged;
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// What the program ends with (DESIGN rule 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    /// A task failed.
+    Failed = 1,
+    /// The pipeline or the command line is wrong.
+    Wrong = 2,
+    /// Done, but items are in quarantine that no decision has accepted.
+    Quarantined = 3,
+    /// The store is damaged.
+    Damaged = 4,
+    Interrupted = 130,
+}
+
+impl Exit {
+    pub(super) fn code(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
+}
+
+/// The user's mistake: exit code 2. Carries a sentence that says what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Wrong(pub(super) String);
+
+/// Problems that were already shown: nothing more to print.
+#[derive(Debug, thiserror::Error)]
+#[error("the pipeline has errors")]
+pub(super) struct Shown;
+
+/// Prints an error, if one is left to print, and gives its exit code.
+#[expect(clippy::print_stderr, reason = "errors of the whole program are printed here, once")]
+pub(super) fn of(result: Result<Exit>) -> Result<Exit, Exit> {
+    let error = match result {
+        Ok(exit) => return Ok(exit),
+        Err(error) => error,
+    };
+    if error.chain().any(|cause| cause.is::<std::io::Error>() && is_broken_pipe(cause)) {
+        return Ok(Exit::Done);
+    }
+    if !error.is::<Shown>() {
+        eprintln!("error: {error:#}");
+    }
+    Err(if error.is::<Shown>() || error.is::<Wrong>() || error.is::<Unready>() {
+        Exit::Wrong
+    } else if error.chain().any(|cause| cause.is::<Damaged>()) {
+        Exit::Damaged
+    } else {
+        Exit::Failed
+    })
+}
+
+fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// What clap says: help and version end well, the rest is a wrong command line.
+pub(super) fn from_clap(error: clap::Error) -> Exit {
+    let exit = if error.use_stderr() { Exit::Wrong } else { Exit::Done };
+    let _ = error.print();
+    exit
+}
+
+/// Writes to standard output; a reader that has gone away is an error that ends the program quietly.
+pub(super) fn print(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}

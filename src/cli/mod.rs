@@ -1,0 +1,72 @@
+//! The command line: one file per subcommand. The only place that prints, reads the environment and picks an exit code.
+
+mod check;
+mod diagnostics;
+mod exit;
+mod export;
+mod features;
+mod kinds;
+mod log;
+mod plan;
+mod progress;
+mod project;
+mod run;
+mod show;
+mod why;
+mod work;
+
+pub use exit::Exit;
+
+use crate::stages::KINDS;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// TOML job graphs for medical-imaging experiments.
+///
+/// A pipeline is one TOML file. `tomograph` hashes what goes into every stage, runs what changed, and can say of every number
+/// where it came from. Begin with `tomograph check PIPELINE`, then `plan` and `run`.
+#[derive(Parser)]
+#[command(name = "tomograph", version = crate::run::order::BUILD, max_term_width = 120, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::CheckArgs),
+    Plan(plan::PlanArgs),
+    Run(run::RunArgs),
+    Why(why::WhyArgs),
+    Show(show::ShowArgs),
+    Export(export::ExportArgs),
+    Log(log::LogArgs),
+    Kinds(kinds::KindsArgs),
+    Features(features::FeaturesArgs),
+    #[command(hide = true)]
+    Work(work::WorkArgs),
+    #[command(hide = true)]
+    ExecChild(work::ExecChildArgs),
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> std::process::ExitCode {
+    let result = Cli::try_parse().map_err(exit::from_clap).and_then(|cli| exit::of(dispatch(cli.command)));
+    result.unwrap_or_else(|exit| exit).code()
+}
+
+fn dispatch(command: Command) -> Result<Exit> {
+    match command {
+        Command::Check(args) => check::check(&args, KINDS),
+        Command::Plan(args) => plan::plan(&args, KINDS),
+        Command::Run(args) => run::run(&args, KINDS),
+        Command::Why(args) => why::why(&args, KINDS),
+        Command::Show(args) => show::show(&args, KINDS),
+        Command::Export(args) => export::export(&args, KINDS),
+        Command::Log(args) => log::log(&args, KINDS),
+        Command::Kinds(args) => kinds::kinds(&args, KINDS),
+        Command::Features(args) => features::features(&args),
+        Command::Work(args) => work::work(&args, KINDS),
+        Command::ExecChild(args) => work::exec_child(&args),
+    }
+}

@@ -1,0 +1,64 @@
+//! `tomograph why`: why a task would run, followed to where it began.
+
+use super::exit::{Exit, Wrong, print};
+use super::plan::words;
+use super::progress::hashing;
+use super::project::{Project, Selection};
+use crate::pipeline::TaskId;
+use crate::plan::{Planner, State};
+use crate::stage::Kind;
+use anyhow::Result;
+use clap::Args;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// Say why a task would run: what differs from its last record
+///
+/// The reasons are the difference between two key manifests, so there is a reason exactly when the key is another one. A task that
+/// follows others is decided after them; their reasons are given too, back to the params and files where it began.
+#[derive(Args)]
+pub(super) struct WhyArgs {
+    /// The pipeline: a TOML file
+    pipeline: PathBuf,
+    /// A stage, or cells of it such as 'train[seed=1]'
+    task: String,
+    /// One JSON object a line: task, state, reasons
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
+    let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
+    let (tasks, _) = project.find_one(&args.task)?;
+    let planner = project.planner(&tasks, &hashing(args.json))?;
+    let states: BTreeMap<TaskId, State> = planner.plan()?.into_iter().collect();
+    let mut shown = BTreeSet::new();
+    let mut text = String::new();
+    let mut open: Vec<TaskId> = tasks.iter().rev().copied().collect();
+    while let Some(id) = open.pop() {
+        if !shown.insert(id) {
+            continue;
+        }
+        let state = states.get(&id).ok_or_else(|| Wrong(format!("there is no task {}", args.task)))?;
+        text.push_str(&explain(&planner, id, state, args.json)?);
+        if matches!(state, State::Later(_)) {
+            open.extend(planner.needs_of(id).into_iter().filter(|need| !matches!(states.get(need), Some(State::Cached))).rev());
+        }
+    }
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn explain(planner: &Planner, id: TaskId, state: &State, json: bool) -> Result<String> {
+    let task = planner.pipeline.tasks[id.0].title();
+    let (word, reasons) = words(state);
+    if json {
+        return Ok(format!("{}\n", serde_json::json!({"task": task, "state": word, "reasons": reasons})));
+    }
+    let opening = match state {
+        State::Cached => format!("{task}: cached, nothing that it depends on has changed\n"),
+        State::Run(_) => format!("{task}: must run\n"),
+        State::Later(_) => format!("{task}: decided later\n"),
+    };
+    Ok(opening + &reasons.iter().map(|reason| format!("  {reason}\n")).collect::<String>())
+}

@@ -1,0 +1,83 @@
+//! Starts child processes and ends them.
+//!
+//! One long-lived thread starts all children, because a parent-death signal is sent when the *thread* that started a child
+//! ends. Each child leads its own process group, so that ending it ends what it started. Knows nothing of tasks.
+
+use anyhow::{Context as _, Result};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+type Request = (Command, Sender<io::Result<Child>>);
+
+/// Starts children and remembers which are alive.
+#[derive(Clone)]
+pub(super) struct Children {
+    requests: Sender<Request>,
+    alive: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl Children {
+    /// Starts the thread that starts children; it ends when the last clone is dropped.
+    pub(super) fn new() -> Result<Self> {
+        let (requests, inbox) = channel::<Request>();
+        let start = move || {
+            for (mut command, answer) in inbox {
+                // A receiver that is gone no longer wants the child: it is ended at once.
+                if let Err(unwanted) = answer.send(command.process_group(0).spawn())
+                    && let Ok(mut child) = unwanted.0
+                {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                }
+            }
+        };
+        std::thread::Builder::new().name("children".into()).spawn(start).context("cannot start a thread")?;
+        Ok(Self { requests, alive: Arc::default() })
+    }
+
+    /// Starts a child in a process group of its own.
+    pub(super) fn start(&self, command: Command) -> io::Result<Child> {
+        let (answer, result) = channel();
+        let gone = |_| io::Error::other("the thread that starts children has ended");
+        self.requests.send((command, answer)).map_err(|_| io::Error::other("the thread that starts children has ended"))?;
+        let child = result.recv().map_err(gone)??;
+        self.lock().insert(child.id());
+        Ok(child)
+    }
+
+    /// To be told when a child has been waited for: its number may then belong to another process.
+    pub(super) fn ended(&self, pid: u32) {
+        self.lock().remove(&pid);
+    }
+
+    /// Ends every child's process group.
+    pub(super) fn end_all(&self) {
+        for pid in self.lock().iter() {
+            end_group(*pid);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a process group at once.
+pub(super) fn end_group(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// What a child does first: asks to be ended when its parent ends, and ends if that has already happened.
+pub fn die_with_parent(parent: u32) -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("cannot ask for the parent-death signal")?;
+    let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    anyhow::ensure!(i64::from(now) == i64::from(parent), "the program that started this one has ended");
+    Ok(())
+}

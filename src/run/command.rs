@@ -1,0 +1,264 @@
+//! Runs a `command` stage: any program, with its inputs laid out as folders and files.
+//!
+//! Knows nothing of what the program does; success is exit code 0 with every output there and valid as its artifact.
+
+use super::children::{Children, end_group};
+use super::devices::Slot;
+use super::pool::take_outputs;
+use super::task::{Job, Made};
+use crate::pipeline::{Command as Stage, Output, Piece, Policy};
+use crate::stage::{Artifact, Note, Part};
+use crate::table::Table;
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a command gets from the world beside its own stage.
+pub(super) struct Surroundings<'a> {
+    pub(super) slot: &'a Slot,
+    /// The engine's own environment, of which a command sees what DESIGN section 3 lists.
+    pub(super) environment: &'a BTreeMap<String, String>,
+    pub(super) children: &'a Children,
+}
+
+/// Runs the program once.
+pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &Policy, around: &Surroundings) -> Result<Made> {
+    let scratch = job.store.scratch()?;
+    let layout = Layout::new(job, stage, outputs, scratch.path())?;
+    let argv: Vec<String> = stage.argv.iter().map(|pieces| layout.fill(pieces, job, around.slot)).collect::<Result<_>>()?;
+    let program = argv.first().context("`command` is empty")?;
+
+    // The program is started by this one, which asks for the parent-death signal and then becomes it.
+    let mut command = Command::new(&job.program);
+    command.arg("exec-child").arg(std::process::id().to_string()).arg("--").args(&argv).current_dir(&job.root);
+    command.env_clear();
+    let passed = ["PATH", "HOME", "LANG"].into_iter().chain(policy.env.iter().map(String::as_str));
+    command.envs(passed.filter_map(|name| Some((name, around.environment.get(name)?))));
+    command.env("CUDA_VISIBLE_DEVICES", &around.slot.mask).env("TOMOGRAPH_PROGRESS", &layout.progress).envs(&stage.env);
+    let log = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
+    command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot open the task's log")?).stderr(log);
+
+    let mut child = around.children.start(command).with_context(|| format!("cannot start {program}"))?;
+    let (pid, started, mut progress) = (child.id(), Instant::now(), Progress::default());
+    let mut pause = Duration::from_millis(2);
+    let status = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for the program")? {
+            break status;
+        }
+        if policy.timeout.is_some_and(|limit| started.elapsed().as_secs_f64() > limit) {
+            end_group(pid);
+            let _ = child.wait();
+            around.children.ended(pid);
+            bail!("{program} took longer than policy.timeout allows ({} s) and was ended", policy.timeout.unwrap_or_default());
+        }
+        progress.pass_on(&layout.progress, job);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(200));
+    };
+    around.children.ended(pid);
+    // What the program left running in its group is ended with it.
+    end_group(pid);
+    if !status.success() {
+        ensure!(!job.is_cancelled(), "interrupted");
+        bail!("{program} ended with {status}; its output is in the log{}", last_lines(&job.log, job.inputs.identified()));
+    }
+    for output in outputs {
+        validate(output, &layout.outputs.join(&output.port))
+            .with_context(|| format!("{program} ended well, but output `{}`", output.port))?;
+    }
+    take_outputs(job, outputs.iter().map(|output| output.port.as_str()), &layout.outputs, job.identified("command"))
+}
+
+/// The end of the log, where showing it gives nothing away.
+fn last_lines(log: &Path, identified: bool) -> String {
+    if identified {
+        return String::new();
+    }
+    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(5)..].iter().map(|line| format!("\n    | {line}")).collect()
+}
+
+/// Where a command finds and leaves things.
+struct Layout {
+    inputs: BTreeMap<String, PathBuf>,
+    files: BTreeMap<String, PathBuf>,
+    outputs: PathBuf,
+    params: PathBuf,
+    progress: PathBuf,
+}
+
+impl Layout {
+    fn new(job: &Job, stage: &Stage, outputs: &[Output], scratch: &Path) -> Result<Self> {
+        let mut inputs = BTreeMap::new();
+        for (port, parts) in &job.inputs.0 {
+            inputs
+                .insert(port.clone(), lay_out(job, parts, &scratch.join("inputs").join(port)).with_context(|| format!("input `{port}`"))?);
+        }
+        let folder = scratch.join("outputs");
+        let mut files = BTreeMap::new();
+        for output in outputs {
+            let place = folder.join(&output.port);
+            std::fs::create_dir_all(&place).context("cannot make a folder in the store")?;
+            files.insert(
+                output.port.clone(),
+                extension(output.artifact).map_or(place.clone(), |end| place.join(format!("{}.{end}", output.port))),
+            );
+        }
+        let params = scratch.join("params.json");
+        let seed = job.coordinates.get("seed");
+        let text = serde_json::json!({"params": stage.params, "coordinates": job.coordinates, "seed": seed});
+        #[expect(clippy::disallowed_methods, reason = "scratch: gone with the task")]
+        std::fs::write(&params, serde_json::to_vec_pretty(&text)?).context("cannot write the params file")?;
+        Ok(Self { inputs, files, outputs: folder, params, progress: scratch.join("progress.jsonl") })
+    }
+
+    fn fill(&self, pieces: &[Piece], job: &Job, slot: &Slot) -> Result<String> {
+        let mut text = String::new();
+        for piece in pieces {
+            let path = match piece {
+                Piece::Text(part) => {
+                    text.push_str(part);
+                    continue;
+                }
+                Piece::Device => {
+                    text.push_str(&slot.device);
+                    continue;
+                }
+                Piece::Threads => {
+                    text.push_str(&job.threads.to_string());
+                    continue;
+                }
+                Piece::Input(port) => {
+                    self.inputs.get(port).with_context(|| format!("nothing is connected to `{{inputs.{port}}}`"))?.clone()
+                }
+                Piece::Output(port) => self.files.get(port).with_context(|| format!("there is no output `{port}`"))?.clone(),
+                Piece::ParamsFile => self.params.clone(),
+                Piece::State => {
+                    std::fs::create_dir_all(&job.state).context("cannot make the task's state folder in the store")?;
+                    job.state.clone()
+                }
+            };
+            text.push_str(path.to_str().ok_or_else(|| anyhow!("the store's path is not UTF-8"))?);
+        }
+        Ok(text)
+    }
+}
+
+/// One part is a folder, or the file itself where it is a single one; a gather is a folder per part beside `parts.tsv`.
+fn lay_out(job: &Job, parts: &[Part], folder: &Path) -> Result<PathBuf> {
+    let gathered = parts.len() != 1 || parts.iter().any(|part| !part.coordinates.is_empty());
+    if !gathered {
+        let part = &parts[0];
+        lay_out_part(job, part, folder)?;
+        let only = part.tree.only_file().ok().filter(|path| !path.contains('/'));
+        return Ok(only.map_or(folder.to_owned(), |path| folder.join(path)));
+    }
+    let axes: Vec<&String> =
+        parts.iter().flat_map(|part| part.coordinates.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    let mut table = Table::new(std::iter::once("part".to_owned()).chain(axes.iter().map(|axis| (*axis).clone())));
+    for (at, part) in parts.iter().enumerate() {
+        let name = format!("{:03}", at + 1);
+        lay_out_part(job, part, &folder.join(&name))?;
+        let values = axes.iter().map(|axis| part.coordinates.get(*axis).map(ToString::to_string).unwrap_or_default());
+        table.rows.push(std::iter::once(name).chain(values).collect());
+    }
+    #[expect(clippy::disallowed_methods, reason = "scratch: gone with the task")]
+    std::fs::write(folder.join("parts.tsv"), table.to_tsv()).context("cannot write parts.tsv")?;
+    Ok(folder.to_owned())
+}
+
+/// Blobs are copied (a reflink where the file system can), never linked: a program running as root writes through 0444.
+/// What lies outside the store is linked by name.
+fn lay_out_part(job: &Job, part: &Part, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).context("cannot make a folder in the store")?;
+    for (path, file) in &part.tree.files {
+        let place = folder.join(path);
+        if let Some(parent) = place.parent() {
+            std::fs::create_dir_all(parent).context("cannot make a folder in the store")?;
+        }
+        if file.place.starts_with(job.store.root()) {
+            std::fs::copy(&file.place, &place).with_context(|| format!("cannot copy {}", part.tree.shown(path)))?;
+        } else {
+            std::os::unix::fs::symlink(&file.place, &place).with_context(|| format!("cannot link {}", part.tree.shown(path)))?;
+        }
+    }
+    Ok(())
+}
+
+/// The ending of artifacts that are one file; others are folders.
+fn extension(artifact: Artifact) -> Option<&'static str> {
+    match artifact {
+        Artifact::Table | Artifact::Cohort | Artifact::History | Artifact::Predictions | Artifact::Receipt => Some("tsv"),
+        Artifact::Metrics | Artifact::Certificate => Some("json"),
+        Artifact::Figure => Some("svg"),
+        Artifact::Files | Artifact::Studies | Artifact::Images | Artifact::Masks | Artifact::Split | Artifact::Arrays => None,
+        Artifact::Model | Artifact::Models | Artifact::Report => None,
+    }
+}
+
+/// Whether what a program left is what it declared.
+fn validate(output: &Output, folder: &Path) -> Result<()> {
+    let read = |name: &str| std::fs::read(folder.join(name)).with_context(|| format!("has no {name}"));
+    let columns = |name: &str, wanted: &[&str]| -> Result<()> {
+        let table = Table::from_tsv(&read(name)?).with_context(|| format!("is no table: {name}"))?;
+        wanted.iter().try_for_each(|column| table.column(column).map(drop)).with_context(|| name.to_owned())
+    };
+    let name = extension(output.artifact).map(|end| format!("{}.{end}", output.port)).unwrap_or_default();
+    match output.artifact {
+        Artifact::Table | Artifact::History | Artifact::Receipt => columns(&name, &[]),
+        Artifact::Cohort => columns(&name, &["item", "label"]),
+        Artifact::Predictions => columns(&name, &["item", "label"]),
+        Artifact::Split => columns("split.tsv", &["item", "subject", "label", "set"]),
+        Artifact::Images | Artifact::Masks | Artifact::Studies => columns("index.tsv", &["item", "file"]),
+        Artifact::Metrics | Artifact::Certificate => {
+            serde_json::from_slice::<serde_json::Value>(&read(&name)?).map(drop).context("is no JSON")
+        }
+        Artifact::Figure => read(&name).map(drop),
+        Artifact::Arrays => read("rows.tsv").and_then(|_| ensure_there(folder, "X.npy")),
+        Artifact::Model => ensure_there(folder, "model.json"),
+        Artifact::Models => columns("parts.tsv", &["part"]),
+        Artifact::Files | Artifact::Report => Ok(()),
+    }
+}
+
+fn ensure_there(folder: &Path, name: &str) -> Result<()> {
+    ensure!(folder.join(name).is_file(), "has no {name}");
+    Ok(())
+}
+
+/// A line of the file that `TOMOGRAPH_PROGRESS` names.
+#[derive(Deserialize)]
+struct Line {
+    done: u64,
+    of: u64,
+    #[serde(default)]
+    text: String,
+}
+
+/// How far the progress file has been read.
+#[derive(Default)]
+struct Progress(u64);
+
+impl Progress {
+    fn pass_on(&mut self, path: &Path, job: &Job) {
+        let Ok(mut file) = File::open(path) else { return };
+        if file.seek(SeekFrom::Start(self.0)).is_err() {
+            return;
+        }
+        let mut reader = BufReader::new(file);
+        let mut line = String::new();
+        while reader.read_line(&mut line).is_ok_and(|length| length > 0) && line.ends_with('\n') {
+            self.0 += line.len() as u64;
+            if let Ok(Line { done, of, text }) = serde_json::from_str(&line) {
+                job.note(Note::Progress { done, of, text });
+            }
+            line.clear();
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a run tells the outside as it goes: events, and the summary at its end.
+//!
+//! Knows nothing of terminals; `cli` draws.
+
+use crate::stage::Note;
+use std::path::PathBuf;
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Cached,
+    Ran,
+    Failed,
+    Skipped,
+}
+
+impl Ended {
+    /// The word for it in `--json`, in the journal and on the terminal.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Ran => "ran",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Started {
+        task: String,
+    },
+    Noted {
+        task: String,
+        note: Note,
+    },
+    Ended {
+        task: String,
+        outcome: Ended,
+        seconds: f64,
+        /// Why it failed or was skipped, one line or a few.
+        message: Option<String>,
+        /// Where its log is, if it ran.
+        log: Option<PathBuf>,
+    },
+    /// A published file was written; path relative to the project root.
+    Published {
+        path: String,
+    },
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    pub cached: u64,
+    pub ran: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    /// Items set aside by the tasks of this run, cached ones too.
+    pub quarantined: u64,
+    pub items_cached: u64,
+    pub items_ran: u64,
+    pub seconds: f64,
+    /// Failed tasks, with why and where the log is.
+    pub failures: Vec<(String, String, Option<PathBuf>)>,
+    pub interrupted: bool,
+    /// The store turned out damaged (exit code 4).
+    pub damaged: bool,
+}

@@ -1,0 +1,201 @@
+//! Carries out CPU kinds inside the rayon pool: whole ones at once, map kinds item by item.
+//!
+//! Gives trees of blobs; records, keys and scheduling are others' business.
+
+use super::children::Children;
+use super::guard::{Guard, Limits};
+use super::task::{Job, Made};
+use crate::content::Tree;
+use crate::stage::{Aside, Configured, Context, Each, Inputs, Item, Kind, MapWork, Note, Row, Work};
+use crate::store::Store;
+use crate::table::Table;
+use anyhow::{Context as _, Result, bail, ensure};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Files of a map's output that the engine writes.
+const INDEX: &str = "index.tsv";
+const QUARANTINE: &str = "quarantine.tsv";
+
+/// Treats one item, here or in a guarded child.
+type Treat<'t> = dyn Fn(&Item, &Inputs) -> Result<Each> + Sync + 't;
+
+/// Does the work of a `Whole` or `Map` kind. To be called inside the pool.
+pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, children: &Children) -> Result<Made> {
+    match kind.work {
+        Work::Whole => whole(job, kind, params),
+        Work::Map { items, writes, guarded } => {
+            let map = params.as_map().with_context(|| format!("{} declares no items", kind.name))?;
+            let each: Box<Treat> = if guarded {
+                let children = children.clone();
+                let start = Arc::new(move |command| children.start(command));
+                let whole = whole_ports(&job.inputs, items);
+                let guard = Guard::new(job.program.clone(), kind.name, &params.params(), &whole, Limits::default(), start);
+                Box::new(move |item, _| guard.each(item))
+            } else {
+                Box::new(move |item, whole| unguarded(map, item, whole))
+            };
+            map_items(job, kind, map, items, writes, &*each)
+        }
+        Work::Torch => bail!("{} works in tomograph-torch", kind.name),
+    }
+}
+
+fn whole(job: &Job, kind: &Kind, params: &dyn Configured) -> Result<Made> {
+    let scratch = job.store.scratch()?;
+    for port in kind.outputs {
+        std::fs::create_dir(scratch.path().join(port.name)).context("cannot make a folder in the store")?;
+    }
+    let cx = Context {
+        inputs: &job.inputs,
+        coordinates: &job.coordinates,
+        threads: job.threads,
+        outputs: scratch.path(),
+        note: &|note| job.note(note),
+    };
+    match catch_unwind(AssertUnwindSafe(|| params.run(&cx))) {
+        Ok(result) => result?,
+        Err(_) => bail!("the kind {} panicked: this is a bug in tomograph; please report it with the log", kind.name),
+    }
+    take_outputs(job, kind.outputs.iter().map(|port| port.name), scratch.path(), job.identified(kind.name))
+}
+
+/// Takes a folder per output port into the store; every output must have a file.
+pub(super) fn take_outputs<'p>(
+    job: &Job,
+    ports: impl Iterator<Item = &'p str>,
+    folder: &std::path::Path,
+    identified: bool,
+) -> Result<Made> {
+    let mut outputs = BTreeMap::new();
+    for port in ports {
+        let tree = job.store.put_folder(&folder.join(port), identified).with_context(|| format!("output `{port}`"))?;
+        ensure!(!tree.files.is_empty(), "output `{port}` is empty: nothing was written there");
+        outputs.insert(port.to_owned(), tree);
+    }
+    Ok(Made { outputs, ..Made::default() })
+}
+
+fn whole_ports(inputs: &Inputs, items: &[&str]) -> Inputs {
+    Inputs(inputs.0.iter().filter(|(port, _)| !items.contains(&port.as_str())).map(|(port, parts)| (port.clone(), parts.clone())).collect())
+}
+
+/// A panic in an item's own bytes is a verdict on the item, as in a guarded child.
+fn unguarded(map: &dyn MapWork, item: &Item, whole: &Inputs) -> Result<Each> {
+    catch_unwind(AssertUnwindSafe(|| map.each(item, whole))).unwrap_or_else(|_| {
+        Ok(Each::Quarantined { class: "crash".into(), reason: "the program that reads it panicked on this item".into() })
+    })
+}
+
+fn map_items(
+    job: &Job,
+    kind: &Kind,
+    map: &dyn MapWork,
+    item_ports: &[&str],
+    writes: &[&str],
+    each: &Treat,
+) -> Result<Made> {
+    let whole = whole_ports(&job.inputs, item_ports);
+    let mut items = map.items(&job.inputs)?;
+    items.sort_by(|a, b| a.item.cmp(&b.item));
+    let count = items.len() as u64;
+    let done = AtomicU64::new(0);
+    let treat = |item: &Item| -> Result<Treated> {
+        ensure!(!job.is_cancelled(), "interrupted");
+        let treated = keep(job.store, item, each(item, &whole).with_context(|| format!("item {}", item.item))?)?;
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        job.note(Note::Progress { done, of: count, text: String::new() });
+        Ok(treated)
+    };
+    let treated: Vec<Treated> = items.par_iter().map(treat).collect::<Result<_>>()?;
+
+    let (mut rows, mut aside) = (Vec::new(), Vec::new());
+    for (item, treated) in items.iter().zip(treated) {
+        match treated {
+            Treated::Rows(made) => rows.extend(made),
+            Treated::Aside { class, reason } => aside.push(Aside { item: item.item.clone(), kind: kind.name.into(), class, reason }),
+        }
+    }
+    rows.sort_by(|a, b| a.item.cmp(&b.item));
+    map.finish(&mut rows, &mut aside)?;
+    let quarantined = aside.len() as u64;
+    let tree = gather(job, writes, item_ports[0], rows, aside, job.identified(kind.name))?;
+    let outputs = BTreeMap::from([(kind.outputs[0].name.to_owned(), tree)]);
+    Ok(Made { outputs, items: count, quarantined })
+}
+
+enum Treated {
+    Rows(Vec<Row>),
+    Aside { class: String, reason: String },
+}
+
+/// Puts an item's files into the store and overlays what it wrote on what it carries.
+fn keep(store: &Store, item: &Item, each: Each) -> Result<Treated> {
+    let made = match each {
+        Each::Quarantined { class, reason } => return Ok(Treated::Aside { class, reason }),
+        Each::Made(made) => made,
+    };
+    let mut rows = Vec::with_capacity(made.len());
+    for one in made {
+        let mut values = item.row.clone();
+        values.extend(one.row);
+        let mut files = Vec::with_capacity(one.files.len());
+        for (path, bytes) in one.files {
+            files.push((path, store.put_bytes(&bytes)?));
+        }
+        rows.push(Row { item: one.item.unwrap_or_else(|| item.item.clone()), values, files });
+    }
+    Ok(Treated::Rows(rows))
+}
+
+/// The output's tree: every row's files, `index.tsv`, and `quarantine.tsv` where an item was set aside here or before.
+fn gather(job: &Job, writes: &[&str], leading: &str, rows: Vec<Row>, aside: Vec<Aside>, identified: bool) -> Result<Tree> {
+    let mut columns: Vec<String> = std::iter::once("item").chain(writes.iter().copied()).map(str::to_owned).collect();
+    let carried: BTreeSet<&String> = rows.iter().flat_map(|row| row.values.keys()).filter(|column| !columns.contains(column)).collect();
+    columns.extend(carried.into_iter().cloned().collect::<Vec<_>>());
+    let mut table = Table::new(columns);
+    let mut tree = Tree { files: BTreeMap::new(), identified };
+    for mut row in rows {
+        let values = table.columns[1..].iter().map(|column| row.values.remove(column).unwrap_or_default());
+        table.rows.push(std::iter::once(row.item.clone()).chain(values).collect());
+        for (path, file) in row.files {
+            let digest = file.digest;
+            let other = tree.files.insert(path, file);
+            ensure!(other.is_none_or(|other| other.digest == digest), "item {} would overwrite a file of another item", row.item);
+        }
+    }
+    table.index_by("item").context("two rows of the output have the same item")?;
+    tree.files.insert(INDEX.to_owned(), job.store.put_bytes(&table.to_tsv())?);
+
+    let mut lines: BTreeSet<Aside> = aside.into_iter().collect();
+    for part in job.inputs.many(leading) {
+        lines.extend(quarantine_of(&part.tree)?);
+    }
+    if !lines.is_empty() {
+        let mut table = Table::new(["item", "kind", "class", "reason"]);
+        table.rows = lines.into_iter().map(|line| vec![line.item, line.kind, line.class, line.reason]).collect();
+        tree.files.insert(QUARANTINE.to_owned(), job.store.put_bytes(&table.to_tsv())?);
+    }
+    Ok(tree)
+}
+
+/// What a tree's `quarantine.tsv` says; nothing where there is none.
+pub fn quarantine_of(tree: &Tree) -> Result<Vec<Aside>> {
+    if !tree.files.contains_key(QUARANTINE) {
+        return Ok(Vec::new());
+    }
+    let table = Table::from_tsv(&tree.read(QUARANTINE)?).context(QUARANTINE)?;
+    let at = ["item", "kind", "class", "reason"].map(|column| table.column(column));
+    let [item, kind, class, reason] = at;
+    let (item, kind, class, reason) = (item?, kind?, class?, reason?);
+    let line = |row: Vec<String>| Aside {
+        item: row[item].clone(),
+        kind: row[kind].clone(),
+        class: row[class].clone(),
+        reason: row[reason].clone(),
+    };
+    Ok(table.rows.into_iter().map(line).collect())
+}

@@ -1,0 +1,215 @@
+//! Starts one task on a thread of its own, and records what it gives.
+//!
+//! Everything that takes time happens here, away from the loop: the work, the second look at the sources, the record.
+
+use super::children::Children;
+use super::devices::Slot;
+use super::order::BUILD;
+use super::task::{Job, Made};
+use super::{End, Message, Options, Queued, command, pool, torch};
+use crate::pipeline::{Action, Origin, TaskId};
+use crate::plan::Planner;
+use crate::stage::{Inputs, Note, Work};
+use crate::store::{OutputRecord, Published, Record};
+use anyhow::{Context as _, Result, bail};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
+use std::thread::Scope;
+use std::time::Instant;
+
+/// What starting a task takes.
+pub(super) struct Starter<'scope, 'env, 'a> {
+    pub(super) scope: &'scope Scope<'scope, 'env>,
+    pub(super) pool: &'a rayon::ThreadPool,
+    pub(super) children: &'a Children,
+    pub(super) cancelled: &'a AtomicBool,
+    pub(super) sender: Sender<Message>,
+}
+
+impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
+    /// Starts a task; its end arrives as [`Message::Ended`].
+    pub(super) fn start(
+        &self,
+        planner: &'a Planner<'a>,
+        options: &'a Options,
+        id: TaskId,
+        queued: Queued,
+        inputs: Inputs,
+        slot: Option<Slot>,
+    ) {
+        let (pool, children, cancelled, sender) = (self.pool, self.children, self.cancelled, self.sender.clone());
+        self.scope.spawn(move || {
+            let started = Instant::now();
+            let log = planner.store.log_path(&queued.key);
+            let work = Carried { planner, options, id, pool, children, cancelled, sender: &sender };
+            let result = work.carry_out(&queued, inputs, slot.as_ref());
+            let seconds = started.elapsed().as_secs_f64();
+            let _ = sender.send(Message::Ended(id, Box::new(End { result, seconds, log, slot })));
+        });
+    }
+}
+
+impl Starter<'_, '_, '_> {
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Ends every child and lets map kinds stop after the items at hand.
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.children.end_all();
+    }
+}
+
+/// One task while it is carried out.
+struct Carried<'t, 'a> {
+    planner: &'a Planner<'a>,
+    options: &'a Options,
+    id: TaskId,
+    pool: &'a rayon::ThreadPool,
+    children: &'a Children,
+    cancelled: &'a AtomicBool,
+    sender: &'t Sender<Message>,
+}
+
+impl Carried<'_, '_> {
+    fn carry_out(&self, queued: &Queued, inputs: Inputs, slot: Option<&Slot>) -> Result<Record> {
+        let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
+        let started = (crate::store::now(), Instant::now());
+        let log = Mutex::new(store.log_file(&queued.key)?);
+        let line = |text: &str| {
+            let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = writeln!(file, "{text}");
+        };
+        line(&format!("{} started {}", task.title(), started.0));
+        queued.reasons.iter().for_each(|reason| line(&format!("because {reason}")));
+        let warnings = Mutex::new(Vec::new());
+        let note = |note: Note| {
+            match &note {
+                Note::Warning(text) => {
+                    line(&format!("warning: {text}"));
+                    warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
+                }
+                Note::Log(text) => line(text),
+                Note::Progress { .. } => {}
+            }
+            let _ = self.sender.send(Message::Noted(self.id, note));
+        };
+        let job = Job {
+            title: task.title(),
+            store,
+            root: self.planner.root.clone(),
+            inputs,
+            coordinates: task.cell.clone(),
+            threads: usize::try_from(task.needs.cpus.max(1)).unwrap_or(1),
+            program: self.options.program.clone(),
+            log: store.log_path(&queued.key),
+            state: store.state_path(&queued.key),
+            cancelled: self.cancelled,
+            notes: Box::new(note),
+        };
+        let result = self.work(&job, slot).and_then(|made| self.record(queued, &job, made, &started, slot, &warnings));
+        match &result {
+            Ok(record) => line(&format!("done in {:.1} s", record.seconds)),
+            Err(error) => line(&format!("failed: {error:#}")),
+        }
+        result
+    }
+
+    fn work(&self, job: &Job, slot: Option<&Slot>) -> Result<Made> {
+        let task = &self.planner.pipeline.tasks[self.id.0];
+        let cpu = Slot { device: "cpu".into(), mask: String::new() };
+        match &task.action {
+            Action::Kind { kind, params } if kind.work == Work::Torch => {
+                let slot = slot.context("a torch kind has a slot of the device pool")?;
+                torch::carry_out(job, kind, &**params, self.options.worker.as_deref(), slot, self.options.state_every, self.children)
+            }
+            Action::Kind { kind, params } => self.pool.install(|| pool::carry_out(job, kind, &**params, self.children)),
+            Action::Command(stage) => {
+                let around =
+                    command::Surroundings { slot: slot.unwrap_or(&cpu), environment: &self.options.environment, children: self.children };
+                command::carry_out(job, stage, &task.outputs, &task.policy, &around)
+            }
+        }
+    }
+
+    /// Looks at the sources again, then stores the result under its key (DESIGN rules 2, 5 and 6).
+    fn record(
+        &self,
+        queued: &Queued,
+        job: &Job,
+        made: Made,
+        started: &(String, Instant),
+        slot: Option<&Slot>,
+        warnings: &Mutex<Vec<String>>,
+    ) -> Result<Record> {
+        let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
+        if let Some(moved) = self.planner.moved_source(self.id) {
+            bail!("{moved} changed while the task ran, so its result was not stored; run again");
+        }
+        let mut outputs = std::collections::BTreeMap::new();
+        for (port, tree) in &made.outputs {
+            let manifest = store.put_tree(tree)?;
+            let files = tree.files.len() as u64;
+            outputs.insert(port.clone(), OutputRecord { manifest, files, bytes: tree.size(), identified: tree.identified });
+        }
+        // The manifests of sources are kept, so that `why` can name the files that changed.
+        for edge in task.inputs.values().flatten() {
+            if let Origin::Source { source, inside } = &edge.origin
+                && let Some(tree) = self.planner.source_tree(*source, inside.as_deref())
+            {
+                store.put_tree(&tree)?;
+            }
+        }
+        let kind = match &task.action {
+            Action::Kind { kind, .. } => kind.name,
+            Action::Command(_) => "command",
+        };
+        let record = Record {
+            version: Record::VERSION,
+            key: queued.key,
+            key_manifest: store.put_bytes(&queued.manifest)?.digest,
+            kind: kind.to_owned(),
+            task: task.title(),
+            pipeline: self.options.pipeline_id.clone(),
+            outputs,
+            started: started.0.clone(),
+            seconds: started.1.elapsed().as_secs_f64(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            build: BUILD.to_owned(),
+            device: slot.map_or("cpu", |slot| &slot.device).to_owned(),
+            threads: job.threads,
+            items: made.items,
+            quarantined: made.quarantined,
+            warnings: std::mem::take(&mut *warnings.lock().unwrap_or_else(PoisonError::into_inner)),
+        };
+        crate::crash::crash_point!("outputs-stored");
+        let stochastic = !matches!(&task.action, Action::Kind { kind, .. } if kind.work != Work::Torch);
+        let record = match store.publish(&record)? {
+            Published::Added => record,
+            Published::Same(standing) => standing,
+            Published::Differs(_) if stochastic => {
+                store.publish_variant(&record)?;
+                record
+            }
+            Published::Differs(standing) => bail!("{}", differs(&standing, &record)),
+        };
+        crate::crash::crash_point!("recorded");
+        store.forget_state(&queued.key)?;
+        Ok(record)
+    }
+}
+
+/// An exact kind that gives other bytes for the same key is a bug worth hearing of.
+fn differs(standing: &Record, made: &Record) -> String {
+    let ports = made.outputs.iter().filter(|(port, output)| standing.outputs.get(*port) != Some(output));
+    let list: Vec<String> = ports
+        .map(|(port, output)| {
+            let before = standing.outputs.get(port).map_or_else(|| "nothing".to_owned(), |output| output.manifest.short());
+            format!("output `{port}` was {before} and is now {}", output.manifest.short())
+        })
+        .collect();
+    format!("made again, {} gave other bytes for the same key: {}; the kind should be exact, so this is a bug", made.kind, list.join(", "))
+}

@@ -1,0 +1,104 @@
+//! Hands a torch kind to a child `tomograph-torch` and takes its outputs in.
+//!
+//! Does not link libtorch. GPU devices have not been tried: only `cpu` slots.
+
+use super::children::{Children, end_group};
+use super::devices::Slot;
+use super::order::{BUILD, Reply, VERSION, WorkOrder};
+use super::pool::take_outputs;
+use super::task::{Job, Made};
+use crate::stage::{Configured, Kind};
+use anyhow::{Context as _, Result, anyhow, bail};
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+/// Does the work of a torch kind in one child with one slot of the device pool.
+pub(super) fn carry_out(
+    job: &Job,
+    kind: &Kind,
+    params: &dyn Configured,
+    worker: Option<&Path>,
+    slot: &Slot,
+    state_every: f64,
+    children: &Children,
+) -> Result<Made> {
+    let worker =
+        worker.context("the program tomograph-torch is missing: it is neither beside tomograph nor on PATH; `make build` makes both")?;
+    let scratch = job.store.scratch()?;
+    let outputs = scratch.path().join("outputs");
+    for port in kind.outputs {
+        std::fs::create_dir_all(outputs.join(port.name)).context("cannot make a folder in the store")?;
+    }
+    std::fs::create_dir_all(&job.state).context("cannot make the task's state folder in the store")?;
+    let order = WorkOrder {
+        version: VERSION,
+        build: BUILD.to_owned(),
+        task: job.title.clone(),
+        kind: kind.name.to_owned(),
+        revision: kind.revision,
+        params: params.params(),
+        inputs: job.inputs.clone(),
+        coordinates: job.coordinates.clone(),
+        outputs: outputs.clone(),
+        state: job.state.clone(),
+        state_every,
+        threads: job.threads,
+        device: slot.device.clone(),
+    };
+    let path = scratch.path().join("order.json");
+    #[expect(clippy::disallowed_methods, reason = "the order is scratch: it is gone with the task")]
+    std::fs::write(&path, serde_json::to_vec(&order)?).context("cannot write the work order")?;
+
+    let stderr = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
+    let mut command = Command::new(worker);
+    command.arg("work").arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
+    command.env("CUDA_VISIBLE_DEVICES", &slot.mask).env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+    let mut child = children.start(command).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!("the program {} is missing; `make build` makes it", worker.display()),
+        _ => anyhow!(error).context(format!("cannot start {}", worker.display())),
+    })?;
+    let pid = child.id();
+    let stdout = child.stdout.take().context("the child has no output")?;
+    let verdict = listen(job, BufReader::new(stdout));
+    if verdict.is_err() {
+        end_group(pid);
+    }
+    // Its input stays open till here: the child ends when it closes.
+    let status = child.wait().context("cannot wait for tomograph-torch")?;
+    children.ended(pid);
+    match verdict? {
+        Some(Reply::Done) if status.success() => {}
+        Some(Reply::Failed { message }) => bail!("{message}"),
+        _ => bail!("{}", death(job, worker, status)),
+    }
+    take_outputs(job, kind.outputs.iter().map(|port| port.name), &outputs, job.identified(kind.name))
+}
+
+/// Passes notes on until the child says how it ended, or closes its output without a word.
+fn listen(job: &Job, stdout: impl std::io::BufRead) -> Result<Option<Reply>> {
+    for line in stdout.lines() {
+        let Ok(line) = line else { return Ok(None) };
+        match serde_json::from_str(&line).context("tomograph-torch answered something that is no reply")? {
+            Reply::Note(note) => job.note(note),
+            last => return Ok(Some(last)),
+        }
+    }
+    Ok(None)
+}
+
+fn death(job: &Job, worker: &Path, status: ExitStatus) -> String {
+    if job.is_cancelled() {
+        return "interrupted; its state is kept and the next run goes on from there".to_owned();
+    }
+    match (status.signal(), status.code()) {
+        (Some(9), _) => {
+            "tomograph-torch was killed (signal 9): by a person, or because memory ran out; the next run goes on from the last state".into()
+        }
+        (Some(signal), _) => format!("tomograph-torch was ended by signal {signal}; the next run goes on from the last state"),
+        (None, Some(127)) => format!("{} cannot load libtorch: `make build` fetches it and builds against it again", worker.display()),
+        (None, code) => format!("tomograph-torch ended with exit code {} and no word; its log may say more", code.unwrap_or(-1)),
+    }
+}
