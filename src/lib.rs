@@ -9,11 +9,8 @@ pub mod image;
 pub mod mapped;
 pub mod phantom;
 pub mod pipeline;
-<<<<<<< HEAD
-pub mod report;
-=======
 pub mod plan;
->>>>>>> 2418b05 (run: the event loop, the pool, children; plan: keys, reasons; cli: run, plan, why)
+pub mod report;
 pub mod run;
 pub mod stage;
 pub mod stages;

@@ -42,11 +42,7 @@ impl fmt::Display for Reason {
 pub type Describe<'d> = dyn Fn(&str, Option<Digest>, Option<Digest>) -> Vec<String> + 'd;
 
 /// The differences of two manifests.
-pub fn difference(
-    old: &KeyManifest,
-    new: &KeyManifest,
-    describe: &Describe,
-) -> Vec<Reason> {
+pub fn difference(old: &KeyManifest, new: &KeyManifest, describe: &Describe) -> Vec<Reason> {
     let (old, new) = (flatten(old), flatten(new));
     let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
     paths.sort();

@@ -3,6 +3,7 @@
 //! Part of the loop in `run`: decides, but carries nothing out.
 
 use super::devices::{self, Slot};
+use super::publish::{Publication, publish};
 use super::start::Starter;
 use super::{Event, Loop, Options, State};
 use crate::content::Tree;
@@ -169,9 +170,8 @@ impl<'a> Loop<'a> {
         for (port, path) in &task.publish {
             let output = known.output(port)?;
             let Some(tree) = self.planner.store.tree(&output.manifest, output.identified)? else { return Ok(Published::Gone) };
-            let written = super::publish::publish(&self.planner.root, &task.title(), &known.key, &tree, path, self.options.overwrite)
-                .with_context(|| format!("publishing output `{port}`"))?;
-            if written {
+            let what = Publication { task: &task.title(), kind: &known.record.kind, key: &known.key, port, tree: &tree, to: path };
+            if publish(self.planner.store, &self.planner.root, &what, self.options.overwrite)? != super::publish::Outcome::Unchanged {
                 (self.watch)(Event::Published { path: path.clone() });
             }
         }

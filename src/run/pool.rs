@@ -90,14 +90,7 @@ fn unguarded(map: &dyn MapWork, item: &Item, whole: &Inputs) -> Result<Each> {
     })
 }
 
-fn map_items(
-    job: &Job,
-    kind: &Kind,
-    map: &dyn MapWork,
-    item_ports: &[&str],
-    writes: &[&str],
-    each: &Treat,
-) -> Result<Made> {
+fn map_items(job: &Job, kind: &Kind, map: &dyn MapWork, item_ports: &[&str], writes: &[&str], each: &Treat) -> Result<Made> {
     let whole = whole_ports(&job.inputs, item_ports);
     let mut items = map.items(&job.inputs)?;
     items.sort_by(|a, b| a.item.cmp(&b.item));
