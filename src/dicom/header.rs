@@ -97,7 +97,7 @@ impl Header {
 }
 
 /// Whether text may be a UID: digits and dots, at most 64 (PS3.5 section 9).
-fn is_uid(text: &str) -> bool {
+pub(super) fn is_uid(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && !text.starts_with('.')
 }
 

@@ -3,8 +3,10 @@
 pub mod charset;
 pub mod header;
 pub mod names;
+pub mod pixels;
 pub mod read;
 pub mod scan;
+pub mod show;
 
 /// Why bytes cannot be used: a class (one word) and a reason free of people's data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

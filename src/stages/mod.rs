@@ -8,6 +8,7 @@ mod cohort_split;
 mod dataset_pack;
 mod demo_phantom;
 mod dicom_import;
+mod dicom_render;
 mod images_import;
 mod images_prepare;
 mod report_table;
@@ -20,6 +21,7 @@ use crate::stage::Kind;
 pub static KINDS: &[Kind] = &[
     Kind::whole::<demo_phantom::Phantom>(),
     Kind::map::<dicom_import::DicomImport>(),
+    Kind::map::<dicom_render::DicomRender>(),
     Kind::map::<images_import::ImagesImport>(),
     Kind::map::<images_prepare::ImagesPrepare>(),
     Kind::whole::<cohort_label::CohortLabel>(),
