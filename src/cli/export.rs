@@ -1,0 +1,59 @@
+//! `tomograph export`: copies a result out of the store.
+
+use super::exit::{Exit, Wrong, print};
+use super::grid::{bytes, count};
+use super::project::{Project, Selection};
+use super::results::{Standing, standing};
+use crate::run::publish::{Publication, export as copy_out};
+use crate::stage::Kind;
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Copy a result out of the store into a new folder
+///
+/// TASK names one task and perhaps one of its outputs (else its main one): 'train[seed=1].model'. Beside FOLDER lies
+/// FOLDER.tomograph.json, which says by key and digests what the files are. People's data never leaves the store.
+#[derive(Args)]
+pub(super) struct ExportArgs {
+    /// The pipeline: a TOML file
+    #[arg(value_name = "PIPELINE")]
+    pipeline: PathBuf,
+    /// One task and perhaps an output: 'train[seed=1].model'
+    #[arg(value_name = "TASK[.PORT]")]
+    task: String,
+    /// A folder that is not there yet, or empty
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> {
+    let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
+    let (tasks, port) = project.find_one(&args.task)?;
+    let &[id] = tasks.as_slice() else {
+        let names: Vec<String> = tasks.iter().take(3).map(|id| project.pipeline.tasks[id.0].title()).collect();
+        return Err(Wrong(format!("{} is {} tasks ({}, …): name one", args.task, tasks.len(), names.join(", "))).into());
+    };
+    let task = &project.pipeline.tasks[id.0];
+    let port = match (port, task.outputs.first()) {
+        (Some(port), _) => port,
+        (None, Some(main)) => main.port.clone(),
+        (None, None) => bail!("{} has no outputs", task.title()),
+    };
+    let record = match standing(&project, &[id], false)?.pop() {
+        Some(Standing::Current(record)) => record,
+        Some(Standing::Old(_)) => {
+            bail!("{} is out of date, or a source is not there: run it first (`tomograph why` says what changed)", task.title())
+        }
+        Some(Standing::Nothing) | None => bail!("{} has no result yet: run it first", task.title()),
+    };
+    let held = record.outputs.get(&port).with_context(|| format!("the record of {} has no output `{port}`", task.title()))?;
+    let Some(tree) = project.store.tree(&held.manifest, held.identified)? else {
+        bail!("the files of {}.{port} are no longer in the store: run `tomograph run --only '{}'`", task.title(), task.title());
+    };
+    let title = task.title();
+    let what = Publication { task: &title, kind: &record.kind, key: &record.key, port: &port, tree: &tree, to: "" };
+    copy_out(&project.store, &what, &args.folder)?;
+    print(&format!("{}: {}, {}\n", args.folder.display(), count(held.files, "file"), bytes(held.bytes)))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,163 @@
+//! `tomograph show`: what a result holds, and where it lies.
+
+use super::exit::{Exit, Wrong, print};
+use super::grid::{bytes, count, duration};
+use super::preview::preview;
+use super::project::{Project, Selection};
+use super::results::{Standing, standing};
+use crate::pipeline::{Output, Task};
+use crate::stage::Kind;
+use crate::store::{OutputRecord, Record};
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Show what results hold and where they lie
+///
+/// REF names a stage (all of its cells), cells of it, and perhaps one output: `train`, 'train[seed=1]', 'test.metrics[seed=1|2]'.
+/// Tables show their first rows, arrays their shape, models their summary. Of people's data only counts and column names are shown. A
+/// result that the pipeline, as it stands now, would make anew is shown too, and says so.
+#[derive(Args)]
+pub(super) struct ShowArgs {
+    /// The pipeline: a TOML file
+    #[arg(value_name = "PIPELINE")]
+    pipeline: PathBuf,
+    /// A stage, cells of it, or an output: train, 'train[seed=1]', train.model
+    #[arg(value_name = "REF[.PORT]")]
+    reference: String,
+    /// Only where the files lie in the store, one a line, with their names after a tab where there are several. Do not write there
+    #[arg(long)]
+    path: bool,
+    /// One JSON object a line and output
+    #[arg(long, conflicts_with = "path")]
+    json: bool,
+}
+
+pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
+    let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
+    let (tasks, port) = project.find_one(&args.reference)?;
+    let found = standing(&project, &tasks, args.json || args.path)?;
+    if args.path && found.iter().all(|standing| standing.record().is_none()) {
+        return Err(Wrong(format!("{} has no result yet: run it first", args.reference)).into());
+    }
+    let mut text = String::new();
+    for (id, standing) in tasks.iter().zip(&found) {
+        let task = &project.pipeline.tasks[id.0];
+        let Some(record) = standing.record() else {
+            match args.json {
+                true => text.push_str(&(json!({ "task": task.title(), "state": standing.word() }).to_string() + "\n")),
+                false if args.path => {}
+                false => text.push_str(&format!("{}: no result yet\n", task.title())),
+            }
+            continue;
+        };
+        if !args.json && !args.path {
+            text.push_str(&heading(&project, task, standing, record));
+        }
+        for output in task.outputs.iter().filter(|output| port.as_ref().is_none_or(|port| *port == output.port)) {
+            // An older record may lack a port that a command has now.
+            let Some(held) = record.outputs.get(&output.port) else { continue };
+            text.push_str(&match (args.path, args.json) {
+                (true, _) => paths(&project, held)?,
+                (_, true) => object(&project, task, output, standing, record, held)?,
+                _ => summary(&project, output, held)?,
+            });
+        }
+    }
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
+/// The task, when and how it was made, and where its log is.
+fn heading(project: &Project, task: &Task, standing: &Standing, record: &Record) -> String {
+    let mut text = task.title();
+    if matches!(standing, Standing::Old(_)) {
+        text.push_str(" (out of date: a run would make it anew, `tomograph why` says why)");
+    }
+    let threads = count(record.threads as u64, "thread");
+    let _ = write!(
+        text,
+        "\n  made {} in {} on {}, {}, {threads}",
+        moment(&record.started),
+        duration(record.seconds),
+        record.host,
+        record.device
+    );
+    if record.items > 0 {
+        let _ = write!(text, "; {}, {} in quarantine", count(record.items, "item"), record.quarantined);
+    }
+    let _ = writeln!(text, "\n  key {}", record.key.short());
+    let log = project.store.log_path(&record.key);
+    if log.exists() {
+        let _ = writeln!(text, "  log {}", log.display());
+    }
+    for warning in &record.warnings {
+        let _ = writeln!(text, "  warning: {warning}");
+    }
+    text
+}
+
+/// `2026-11-23 19:11:22 UTC` for RFC 3339.
+pub(super) fn moment(started: &str) -> String {
+    let whole = started.split('.').next().unwrap_or_default();
+    format!("{} UTC", whole.trim_end_matches('Z').replace('T', " "))
+}
+
+fn summary(project: &Project, output: &Output, held: &OutputRecord) -> Result<String> {
+    let people = if held.identified { ", people's data" } else { "" };
+    let files = count(held.files, "file");
+    let mut text = format!("  {}: {}, {files}, {}{people}\n", output.port, output.artifact, bytes(held.bytes));
+    match project.store.tree(&held.manifest, held.identified)? {
+        Some(tree) => preview(output.artifact, &tree)?.lines().for_each(|line| {
+            let _ = writeln!(text, "  {line}");
+        }),
+        None => text.push_str("    its files are no longer in the store; a run that needs them makes them anew\n"),
+    }
+    Ok(text)
+}
+
+/// Place, and the name where there are several files. Names in people's data stay in the store.
+fn paths(project: &Project, held: &OutputRecord) -> Result<String> {
+    let Some(tree) = project.store.tree(&held.manifest, held.identified)? else { return Ok(String::new()) };
+    let mut text = String::new();
+    for (name, file) in &tree.files {
+        let _ = match tree.files.len() == 1 || tree.identified {
+            true => writeln!(text, "{}", file.place.display()),
+            false => writeln!(text, "{}\t{name}", file.place.display()),
+        };
+    }
+    Ok(text)
+}
+
+fn object(project: &Project, task: &Task, output: &Output, standing: &Standing, record: &Record, held: &OutputRecord) -> Result<String> {
+    let tree = project.store.tree(&held.manifest, held.identified)?;
+    let files: Option<Vec<serde_json::Value>> = tree.map(|tree| {
+        let files = tree.files.iter().map(|(name, file)| {
+            let name = if tree.identified { None } else { Some(name) };
+            json!({ "name": name, "digest": file.digest, "bytes": file.size, "place": file.place })
+        });
+        files.collect()
+    });
+    let object = json!({
+        "task": task.title(),
+        "state": standing.word(),
+        "port": output.port,
+        "artifact": output.artifact.name(),
+        "key": record.key,
+        "manifest": held.manifest,
+        "identified": held.identified,
+        "bytes": held.bytes,
+        "started": record.started,
+        "seconds": record.seconds,
+        "host": record.host,
+        "device": record.device,
+        "threads": record.threads,
+        "items": record.items,
+        "quarantined": record.quarantined,
+        "warnings": record.warnings,
+        "files": files,
+    });
+    Ok(object.to_string() + "\n")
+}
