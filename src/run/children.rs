@@ -39,14 +39,19 @@ impl Children {
         Ok(Self { requests, alive: Arc::default() })
     }
 
-    /// Starts a child in a process group of its own.
+    /// Starts a child in a process group of its own, and remembers it until [`Children::ended`].
     pub(super) fn start(&self, command: Command) -> io::Result<Child> {
+        let child = self.start_unlisted(command)?;
+        self.lock().insert(child.id());
+        Ok(child)
+    }
+
+    /// Starts a child that the caller ends: `end_all` does not.
+    pub(super) fn start_unlisted(&self, command: Command) -> io::Result<Child> {
         let (answer, result) = channel();
         let gone = |_| io::Error::other("the thread that starts children has ended");
         self.requests.send((command, answer)).map_err(|_| io::Error::other("the thread that starts children has ended"))?;
-        let child = result.recv().map_err(gone)??;
-        self.lock().insert(child.id());
-        Ok(child)
+        result.recv().map_err(gone)?
     }
 
     /// To be told when a child has been waited for: its number may then belong to another process.

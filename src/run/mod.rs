@@ -34,7 +34,7 @@ use anyhow::{Context as _, Result};
 use children::Children;
 use devices::Slot;
 use moves::{Lanes, Published};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -117,6 +117,8 @@ struct Loop<'a> {
     /// Cached results whose bytes are gone and needed.
     revived: BTreeMap<TaskId, String>,
     lanes: Lanes,
+    /// Tasks whose inputs have all arrived, to be judged.
+    ready: VecDeque<TaskId>,
     running: usize,
     summary: Summary,
 }
@@ -146,6 +148,7 @@ pub fn run<'a>(
         making: HashMap::new(),
         revived: BTreeMap::new(),
         lanes: Lanes::new(options),
+        ready: VecDeque::new(),
         running: 0,
         summary: Summary::default(),
     };
@@ -180,10 +183,15 @@ impl<'a> Loop<'a> {
             needs.iter().for_each(|need| self.followers[need.0].push(*id));
             self.waiting[id.0] = needs;
         }
-        // The pipeline's order lets each follow what it needs, so one pass finds everything that is cached.
-        for id in &planner.wanted {
+        self.ready.extend(planner.wanted.iter().filter(|id| self.waiting[id.0].is_empty()));
+        self.judge_ready()
+    }
+
+    /// Judges until nothing is left that can be judged: a cached result readies its followers at once.
+    fn judge_ready(&mut self) -> Result<()> {
+        while let Some(id) = self.ready.pop_front() {
             if self.states[id.0] == State::Wanted && self.waiting[id.0].is_empty() {
-                self.judge(*id)?;
+                self.judge(id)?;
             }
         }
         Ok(())
@@ -249,17 +257,16 @@ impl<'a> Loop<'a> {
     }
 
     fn found(&mut self, id: TaskId, known: Known) -> Result<()> {
-        self.summary.items_cached += known.record.items;
         self.settle(id, known, Ended::Cached, 0.0, None)
     }
 
     /// A task's result is known: judges its quarantine, publishes, and lets its followers know.
     fn settle(&mut self, id: TaskId, known: Known, ended: Ended, seconds: f64, log: Option<PathBuf>) -> Result<()> {
         let record = &known.record;
-        self.summary.quarantined += record.quarantined;
         self.making.remove(&known.key);
         let allowed = self.planner.pipeline.tasks[id.0].policy.max_quarantine;
         if exceeds(allowed, record.quarantined, record.items) {
+            self.summary.quarantined += record.quarantined;
             let error = self.quarantine_error(id, record, allowed);
             self.fail(id, &error, seconds, log);
             return Ok(());
@@ -270,7 +277,8 @@ impl<'a> Loop<'a> {
             Ok(Published::Gone) if ended == Ended::Cached => {
                 self.revived.insert(id, "publishing it".to_owned());
                 self.outcomes[id.0] = Outcome::Known(Box::new(known));
-                return self.judge(id);
+                self.ready.push_back(id);
+                return Ok(());
             }
             Ok(Published::Gone) => {
                 self.fail(id, &anyhow::anyhow!("what it made is gone from the store"), seconds, log);
@@ -283,14 +291,19 @@ impl<'a> Loop<'a> {
         }
         let title = self.title(id);
         self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?;
+        self.summary.quarantined += known.record.quarantined;
         match ended {
-            Ended::Cached => self.summary.cached += 1,
+            Ended::Cached => {
+                self.summary.cached += 1;
+                self.summary.items_cached += known.record.items;
+            }
             _ => self.summary.ran += 1,
         }
         (self.watch)(Event::Ended { task: title, outcome: ended, seconds, message: None, log });
         self.states[id.0] = State::Done;
         self.outcomes[id.0] = Outcome::Known(Box::new(known));
-        self.release(id)
+        self.release(id);
+        Ok(())
     }
 
     fn quarantine_error(&self, id: TaskId, record: &Record, allowed: Quarantine) -> anyhow::Error {
@@ -325,9 +338,7 @@ impl<'a> Loop<'a> {
         self.outcomes[id.0] = Outcome::Failed("failed".into());
         (self.watch)(Event::Ended { task: title, outcome: Ended::Failed, seconds, message: Some(message), log });
         self.making.retain(|_, maker| *maker != id);
-        if let Err(error) = self.release(id) {
-            self.summary.failures.push((self.title(id), format!("{error:#}"), None));
-        }
+        self.release(id);
     }
 
     fn skip(&mut self, id: TaskId, because: &str) {
@@ -338,19 +349,16 @@ impl<'a> Loop<'a> {
         self.outcomes[id.0] = Outcome::Failed("skipped".into());
         let message = Some(format!("skipped: {because}"));
         (self.watch)(Event::Ended { task: title, outcome: Ended::Skipped, seconds: 0.0, message, log: None });
-        if let Err(error) = self.release(id) {
-            self.summary.failures.push((self.title(id), format!("{error:#}"), None));
-        }
+        self.release(id);
     }
 
     /// Lets those that waited for `id` go on.
-    fn release(&mut self, id: TaskId) -> Result<()> {
+    fn release(&mut self, id: TaskId) {
         for follower in self.followers[id.0].clone() {
-            if self.waiting[follower.0].remove(&id) && self.waiting[follower.0].is_empty() && self.states[follower.0] == State::Wanted {
-                self.judge(follower)?;
+            if self.waiting[follower.0].remove(&id) && self.waiting[follower.0].is_empty() {
+                self.ready.push_back(follower);
             }
         }
-        Ok(())
     }
 
     fn drive<'scope>(&mut self, start: &start::Starter<'scope, '_, 'a>, inbox: &Receiver<Message>, interrupted: &AtomicBool) -> Result<()>
@@ -365,10 +373,11 @@ impl<'a> Loop<'a> {
             if self.options.fail_fast && self.summary.failed > 0 && !start.is_cancelled() {
                 self.stop(start, "another task failed (--fail-fast)");
             }
+            self.judge_ready()?;
             if !start.is_cancelled() {
                 self.start_what_fits(start)?;
             }
-            if self.running == 0 {
+            if self.running == 0 && self.ready.is_empty() {
                 return Ok(());
             }
             match inbox.recv_timeout(Duration::from_millis(100)) {

@@ -95,7 +95,7 @@ impl<'a> Loop<'a> {
                     self.lanes.leave(task.needs, slot);
                     self.making.remove(&queued.key);
                     self.states[id.0] = State::Wanted;
-                    self.revive(id, &needs)?;
+                    self.revive(id, &needs);
                 }
                 Err(error) => {
                     self.lanes.leave(task.needs, slot);
@@ -108,17 +108,16 @@ impl<'a> Loop<'a> {
     }
 
     /// Cached results whose bytes are gone are made again, since `id` needs them (DESIGN rule 6).
-    fn revive(&mut self, id: TaskId, needs: &[TaskId]) -> Result<()> {
+    fn revive(&mut self, id: TaskId, needs: &[TaskId]) {
         self.waiting[id.0].extend(needs);
         for need in needs {
             if self.states[need.0] == State::Done {
                 self.states[need.0] = State::Wanted;
                 self.summary.cached = self.summary.cached.saturating_sub(1);
                 self.revived.insert(*need, self.title(id));
-                self.judge(*need)?;
+                self.ready.push_back(*need);
             }
         }
-        Ok(())
     }
 
     fn gather_inputs(&self, id: TaskId) -> Result<Found> {

@@ -31,7 +31,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, childre
             let map = params.as_map().with_context(|| format!("{} declares no items", kind.name))?;
             let each: Box<Treat> = if guarded {
                 let children = children.clone();
-                let start = Arc::new(move |command| children.start(command));
+                let start = Arc::new(move |command| children.start_unlisted(command));
                 let whole = whole_ports(&job.inputs, items);
                 let guard = Guard::new(job.program.clone(), kind.name, &params.params(), &whole, Limits::default(), start);
                 Box::new(move |item, _| guard.each(item))
