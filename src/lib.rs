@@ -1,6 +1,7 @@
 //! TOML job graphs for medical-imaging experiments. The map of the code is in `ARCHITECTURE.md`.
 
 pub mod arrays;
+pub mod cli;
 pub mod cohort;
 pub mod content;
 mod crash;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `tomograph`. Everything is in the library; nothing here links libtorch.
+
+fn main() -> std::process::ExitCode {
+    tomograph::cli::main()
+}

@@ -2,7 +2,6 @@
 
 use super::diagnostics;
 use super::exit::{Shown, Wrong};
-use crate::content::Digest;
 use crate::pipeline::{Overlay, Pipeline, Severity, TaskId, load};
 use crate::plan::Planner;
 use crate::stage::Kind;
@@ -193,9 +192,4 @@ pub(super) fn worker() -> Option<PathBuf> {
         return Some(beside);
     }
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
-}
-
-/// A key as people see it.
-pub(super) fn short(key: &Digest) -> String {
-    key.short()
 }
