@@ -86,6 +86,13 @@ impl Problems {
         }
     }
 
+    /// Keeps the first error of a place only: others are of other cells, or follow from it.
+    pub(crate) fn push_first(&mut self, diagnostic: Diagnostic) {
+        if !self.0.iter().any(|one| one.span == diagnostic.span && one.severity == Severity::Error) {
+            self.0.push(diagnostic);
+        }
+    }
+
     pub(crate) fn errors(&self) -> usize {
         self.0.iter().filter(|one| one.severity == Severity::Error).count()
     }
@@ -119,7 +126,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
             let part = name.len() > 2 && one.split(['.', '_', '-']).any(|part| part == name);
             (if part { 1 } else { strsim::damerau_levenshtein(name, one) }, one)
         })
-        .filter(|(mistakes, one)| *mistakes <= (name.len().max(one.len()) / 3).max(1))
+        .filter(|(mistakes, one)| *mistakes <= name.len().max(one.len()) / 3)
         .min_by_key(|(mistakes, one)| (*mistakes, one.len()))
         .map(|(_, one)| one)
 }

@@ -3,13 +3,13 @@
 //! Problems are collected, never returned one by one: what can't be read is left out and the rest goes on.
 
 use super::Overlay;
-use super::diagnostic::{Diagnostic, Problems};
+use super::diagnostic::{Diagnostic, Problems, nearest};
 use super::reference::{Reference, is_name};
 use super::tables::{FileTable, NeedsTable, OverrideTable, PipelineTable, PolicyTable, SourceTable, StageTable};
 use super::template::RESERVED;
 use crate::stage::Value;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -26,6 +26,8 @@ pub(crate) struct Document<'i> {
     pub name: String,
     pub about: BTreeMap<String, String>,
     pub params: DeTable<'i>,
+    /// Names of `[params]` whose values are wrong.
+    pub faulty_params: BTreeSet<String>,
     /// Sorted by name.
     pub axes: Vec<Axis<'i>>,
     pub sources: Vec<SourceDecl>,
@@ -57,6 +59,8 @@ pub(crate) struct SourceDecl {
     pub name: String,
     pub span: Range<usize>,
     pub table: SourceTable,
+    /// Keys with a mistake of their own: that they are missing is not another one.
+    pub faulty: BTreeSet<String>,
 }
 
 /// `[stage.NAME]`
@@ -64,6 +68,8 @@ pub(crate) struct StageDecl<'i> {
     pub name: String,
     pub span: Range<usize>,
     pub table: StageTable,
+    /// Keys with a mistake of their own: that they are missing is not another one.
+    pub faulty: BTreeSet<String>,
     pub inputs: Vec<InputDecl>,
     pub params: Option<Spanned<DeTable<'i>>>,
     pub keep: Vec<Matcher>,
@@ -115,28 +121,30 @@ pub(crate) fn read<'i>(text: &'i str, overlay: &'i Overlay, problems: &mut Probl
     super::overlay::set(text, &mut root, overlay, problems);
     refuse(&root, problems);
     let DeValue::Table(mut root) = root.into_inner() else { return None };
-    fields::<FileTable>(&Spanned::new(0..0, root.clone()), problems);
+    let (FileTable { .. }, faulty) = fields(&Spanned::new(0..0, root.clone()), problems);
 
     let mut document = Document::default();
     match section(&mut root, "pipeline", problems) {
         Some(table) => {
-            let PipelineTable { name, about } = fields(&table, problems);
+            let (PipelineTable { name, about }, faulty) = fields(&table, problems);
             match name {
                 Some(name) if is_name(name.get_ref()) => document.name = name.into_inner(),
                 Some(name) => problems.push(no_name(name.span(), name.get_ref())),
-                None if !table.get_ref().contains_key("name") => {
+                None if !faulty.contains("name") => {
                     problems.push(Diagnostic::error(table.span(), "`[pipeline]` has no `name`").help("add `name = \"…\"`"));
                 }
                 None => {}
             }
             document.about = about;
         }
+        None if faulty.contains("pipeline") => {}
         None => problems.push(Diagnostic::error(0..0, "there is no `[pipeline]` table").help("begin with `[pipeline]` and `name = \"…\"`")),
     }
     if let Some(params) = section(&mut root, "params", problems) {
-        for (_, value) in params.get_ref() {
+        for (name, value) in params.get_ref() {
             super::template::each_string(value, &mut |string, span| {
                 if string.contains('{') {
+                    document.faulty_params.insert(name.get_ref().to_string());
                     problems.push(Diagnostic::error(span, "`[params]` holds plain values, no placeholders"));
                 }
             });
@@ -149,7 +157,8 @@ pub(crate) fn read<'i>(text: &'i str, overlay: &'i Overlay, problems: &mut Probl
     }
     super::overlay::axes(&mut document.axes, overlay, problems);
     for (name, table) in tables(&mut root, "source", problems) {
-        document.sources.push(SourceDecl { name: name.get_ref().to_string(), span: name.span(), table: fields(&table, problems) });
+        let (table, faulty) = fields(&table, problems);
+        document.sources.push(SourceDecl { name: name.get_ref().to_string(), span: name.span(), table, faulty });
     }
     for (name, table) in tables(&mut root, "stage", problems) {
         document.stages.push(stage(text, &name, &table, problems));
@@ -184,38 +193,71 @@ fn syntax(text: &str, mut errors: Vec<toml::de::Error>, problems: &mut Problems)
 pub(crate) fn from_toml(error: &toml::de::Error, otherwise: Range<usize>) -> Diagnostic {
     let message = error.message();
     let span = error.span().unwrap_or(otherwise);
-    for (prefix, what) in [("unknown field `", "key"), ("unknown variant `", "value")] {
-        if let Some((name, rest)) = message.strip_prefix(prefix).and_then(|rest| rest.split_once('`')) {
-            let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-            return Diagnostic::error(span, format!("unknown {what} `{name}`")).suggest(name, known);
-        }
-    }
     if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return Diagnostic::error(span, format!("`{name}` is missing"));
     }
-    Diagnostic::error(span, message.replace('\n', ": "))
+    match unknown(message) {
+        Some((what, name, known)) => Diagnostic::error(span, format!("unknown {what} `{name}`")).suggest(name, known),
+        None => Diagnostic::error(span, plainly(message)),
+    }
 }
 
-/// Reads a table as `T`, whose fields are all optional: what is wrong is reported and left out, one key after the other.
-fn fields<T: DeserializeOwned + Default>(table: &Spanned<DeTable<'_>>, problems: &mut Problems) -> T {
+/// Of serde's "unknown field …, expected one of …": what it is, its name, and the names that would have been right.
+fn unknown(message: &str) -> Option<(&'static str, &str, Vec<&str>)> {
+    [("unknown field `", "key"), ("unknown variant `", "value")].into_iter().find_map(|(prefix, what)| {
+        let (name, rest) = message.strip_prefix(prefix)?.split_once('`')?;
+        Some((what, name, rest.split('`').skip(1).step_by(2).collect()))
+    })
+}
+
+/// Serde's names of types in plain words.
+fn plainly(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.replace('\n', ": ") };
+    let wanted = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        _ if expected.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("{found}, expected {wanted}")
+}
+
+/// Reads a table as `T`, whose fields are all optional: what is wrong is reported and left out, one key after the other. Also gives
+/// the keys that were left out, and those that were probably meant by them.
+fn fields<T: DeserializeOwned + Default>(table: &Spanned<DeTable<'_>>, problems: &mut Problems) -> (T, BTreeSet<String>) {
     let mut rest = table.get_ref().clone();
+    let mut faulty = BTreeSet::new();
     loop {
         let error = match T::deserialize(ValueDeserializer::from(Spanned::new(table.span(), DeValue::Table(rest.clone())))) {
-            Ok(read) => return read,
+            Ok(read) => return (read, faulty),
             Err(error) => error,
         };
-        let within = |outer: Range<usize>, inner: &Range<usize>| outer.start <= inner.start && inner.end <= outer.end;
-        let culprit = error.span().and_then(|span| {
-            rest.iter()
-                .find(|(key, value)| within(key.span(), &span) || within(value.span(), &span))
-                .map(|(key, _)| key.get_ref().to_string())
-        });
         problems.push(from_toml(&error, table.span()));
-        match culprit {
-            Some(key) => rest.remove(key.as_str()),
-            None => return T::default(),
+        if let Some((_, name, known)) = unknown(error.message()) {
+            faulty.extend(nearest(name, known).map(str::to_owned));
+        }
+        match error.span().and_then(|span| leave_out(&mut rest, &span)) {
+            Some(key) => faulty.insert(key),
+            None => return (T::default(), faulty),
         };
     }
+}
+
+/// Removes the innermost key that has these bytes in its name or value, and gives its name.
+pub(crate) fn leave_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    let key = table.iter().find(|(key, value)| within(key.span()) || within(value.span())).map(|(key, _)| key.get_ref().to_string())?;
+    if let Some(DeValue::Table(inner)) = table.get_mut(key.as_str()).map(Spanned::get_mut) {
+        if let Some(inner) = leave_out(inner, span) {
+            return Some(inner);
+        }
+    }
+    table.remove(key.as_str());
+    Some(key)
 }
 
 /// Values that a pipeline can't hold, anywhere: JSON, and so the key, has no such numbers; a date is text.
@@ -371,10 +413,12 @@ fn stage<'i>(
     };
     let (keep, skip) = (matchers("keep"), matchers("skip"));
     let overrides = list(raw.get("override"), "`override` is a list of tables", problems);
+    let (read, faulty) = fields(table, problems);
     StageDecl {
+        faulty,
         name: name.get_ref().to_string(),
         span: name.span(),
-        table: fields(table, problems),
+        table: read,
         inputs: inputs(text, raw.get("inputs"), problems),
         params: raw.get("params").cloned().and_then(|node| self::table(node, "`params` is a table", problems)),
         keep,
@@ -419,7 +463,7 @@ fn matcher(node: &Node<'_>, problems: &mut Problems) -> Option<Matcher> {
 
 fn override_entry<'i>(node: &Node<'i>, problems: &mut Problems) -> Option<OverrideDecl<'i>> {
     let entry = table(node.clone(), "an override is a table `{ where, params, needs, policy }`", problems)?;
-    let OverrideTable { needs, policy, r#where: _, params: _ } = fields(&entry, problems);
+    let (OverrideTable { needs, policy, r#where: _, params: _ }, _) = fields(&entry, problems);
     let raw = entry.get_ref();
     let Some(cells) = raw.get("where") else {
         problems.push(

@@ -56,7 +56,9 @@ fn pass(document: &Document<'_>, wiring: &Wiring, pass: Pass, problems: &mut Pro
             joined = joined.join(&arriving);
         }
         for axis in &stage.over {
-            joined = joined.join(&values(document, *axis, pass));
+            let values = values(document, *axis, pass);
+            empty |= values.cells.is_empty();
+            joined = joined.join(&values);
         }
         if joined.cells.is_empty() && !empty && pass == Pass::Written {
             let message = format!("stage `{}` has no cell: its inputs have no values of their shared axes in common", decl.name);
@@ -171,10 +173,10 @@ pub(crate) fn tests(
             let test = test(document, decl, matcher, axes, report.is_some(), problems)?;
             if let Some(relation) = report.filter(|relation| !relation.cells.iter().any(|cell| test.holds(cell))) {
                 let named: Vec<&str> = axes.iter().map(|axis| document.axes[*axis].name.as_str()).collect();
-                let count = relation.cells.len();
+                let cells = if relation.cells.len() == 1 { "1 cell".to_owned() } else { format!("{} cells", relation.cells.len()) };
                 problems.push(
                     Diagnostic::error(matcher.span.clone(), format!("this `{what}` matches no cell of stage `{}`", decl.name))
-                        .help(format!("it has {count} cells over {}", super::diagnostic::quoted(&named))),
+                        .help(format!("it has {cells} over {}", super::diagnostic::quoted(&named))),
                 );
                 return None;
             }

@@ -63,10 +63,11 @@ fn build(text: &str, kinds: &'static [Kind], overlay: &Overlay, problems: &mut P
     let mut builder = tasks::Builder::new(text, &document, &wiring, &cells);
     let sources = builder.sources(problems);
     let tasks = builder.tasks(problems);
-    unused(&document, &wiring, &builder, problems);
     if problems.errors() > 0 {
+        // What is unused is not said here: a wrong name leaves the right one unused.
         return None;
     }
+    unused(&document, &wiring, &builder, problems);
     let pipeline = Pipeline { name: document.name.clone(), about: document.about.clone(), sources, tasks };
     publish::collisions(&document, &pipeline, problems);
     Some(pipeline)

@@ -1,7 +1,7 @@
 //! Params of a task: placeholders checked once, then replaced and read by the kind, once for all cells that agree.
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::document::{Document, Node, OverrideDecl, StageDecl, from_toml, inside, scalar};
+use super::document::{Document, Node, OverrideDecl, StageDecl, from_toml, inside, leave_out, scalar};
 use super::model::Piece;
 use super::template::{Fragment, each_string, has_braces, parse, substitute};
 use super::wiring::reach;
@@ -39,12 +39,21 @@ pub(crate) struct Checker<'a, 'i> {
     pub seen_params: BTreeSet<String>,
     /// Output ports that were named.
     pub seen_outputs: BTreeSet<String>,
+    /// Whether `axes` may lack some, after a mistake elsewhere.
+    pub loose: bool,
+}
+
+/// What is wrong with a placeholder, once its place is known; nothing where that has been said elsewhere.
+type Mistake = Option<Box<dyn FnOnce(Range<usize>) -> Diagnostic>>;
+
+fn mistake(say: impl FnOnce(Range<usize>) -> Diagnostic + 'static) -> Mistake {
+    Some(Box::new(say))
 }
 
 impl<'a, 'i> Checker<'a, 'i> {
     pub(crate) fn new(text: &'a str, document: &'a Document<'i>, whose: String, axes: &'a [usize]) -> Self {
         let (seen_axes, seen_params, seen_outputs) = Default::default();
-        Self { text, document, whose, axes, ports: None, seen_axes, seen_params, seen_outputs }
+        Self { text, document, whose, axes, ports: None, seen_axes, seen_params, seen_outputs, loose: false }
     }
 
     /// Checks one string; false where something is wrong.
@@ -60,8 +69,9 @@ impl<'a, 'i> Checker<'a, 'i> {
         let mut right = true;
         for (fragment, at) in &fragments {
             if let Err(mistake) = self.fragment(fragment, alone, place) {
-                let diagnostic = mistake(inside(self.text, span, string, at));
-                problems.push(diagnostic);
+                if let Some(say) = mistake {
+                    problems.push(say(inside(self.text, span, string, at)));
+                }
                 right = false;
             }
         }
@@ -75,16 +85,19 @@ impl<'a, 'i> Checker<'a, 'i> {
         right
     }
 
-    fn fragment(&mut self, fragment: &Fragment, alone: bool, place: Place) -> Result<(), Box<dyn FnOnce(Range<usize>) -> Diagnostic>> {
+    fn fragment(&mut self, fragment: &Fragment, alone: bool, place: Place) -> Result<(), Mistake> {
         let value = match fragment {
             Fragment::Text(_) => return Ok(()),
             Fragment::Place(piece) => return self.piece(piece, place),
             Fragment::Axis { axis, field } => {
-                let names: Vec<String> = self.axes.iter().map(|axis| self.document.axes[*axis].name.clone()).collect();
+                let names: Vec<String> = match self.loose {
+                    true => self.document.axes.iter().map(|axis| axis.name.clone()).collect(),
+                    false => self.axes.iter().map(|axis| self.document.axes[*axis].name.clone()).collect(),
+                };
                 let here: Vec<&str> = names.iter().map(String::as_str).collect();
                 let Some(number) = self.document.axes.iter().position(|one| one.name == *axis) else {
                     let (axis, in_params) = (axis.clone(), self.document.params.contains_key(axis.as_str()));
-                    return Err(Box::new(move |span| {
+                    return Err(mistake(move |span| {
                         let unknown = Diagnostic::error(span, format!("unknown placeholder `{{{axis}}}`"));
                         let here = names.iter().map(String::as_str);
                         if in_params {
@@ -94,11 +107,14 @@ impl<'a, 'i> Checker<'a, 'i> {
                         }
                     }));
                 };
+                self.seen_axes.insert(number);
+                if self.loose {
+                    return Ok(());
+                }
                 if !self.axes.contains(&number) {
                     let (message, help) = (format!("axis `{axis}` does not arrive at {}", self.whose), reach(axis, &here));
-                    return Err(Box::new(move |span| Diagnostic::error(span, message).help(help)));
+                    return Err(mistake(move |span| Diagnostic::error(span, message).help(help)));
                 }
-                self.seen_axes.insert(number);
                 let values = &self.document.axes[number].values;
                 match field {
                     None => return Ok(()),
@@ -107,7 +123,7 @@ impl<'a, 'i> Checker<'a, 'i> {
                             let known: Vec<String> = lacking.fields.keys().cloned().collect();
                             let (field, message) =
                                 (field.clone(), format!("the value `{}` of axis `{axis}` has no field `{field}`", lacking.value));
-                            return Err(Box::new(move |span| {
+                            return Err(mistake(move |span| {
                                 Diagnostic::error(span, message).suggest(&field, known.iter().map(String::as_str))
                             }));
                         }
@@ -117,11 +133,14 @@ impl<'a, 'i> Checker<'a, 'i> {
             }
             Fragment::Param(path) => {
                 self.seen_params.insert(path[0].clone());
+                if self.document.faulty_params.contains(&path[0]) {
+                    return Err(None);
+                }
                 match param(&self.document.params, path) {
                     Ok(value) => Some(value),
                     Err(known) => {
                         let (name, last) = (path.join("."), path.last().cloned().unwrap_or_default());
-                        return Err(Box::new(move |span| {
+                        return Err(mistake(move |span| {
                             let unknown = Diagnostic::error(span, format!("`[params]` has no `{name}`"));
                             unknown.suggest(&last, known.iter().map(String::as_str))
                         }));
@@ -132,15 +151,15 @@ impl<'a, 'i> Checker<'a, 'i> {
         match value {
             Some(value) if !alone && scalar(value).is_none() => {
                 let kind = value.get_ref().type_str();
-                Err(Box::new(move |span| Diagnostic::error(span, format!("a value of type {kind} can't be part of a text"))))
+                Err(mistake(move |span| Diagnostic::error(span, format!("a value of type {kind} can't be part of a text"))))
             }
             _ => Ok(()),
         }
     }
 
-    fn piece(&mut self, piece: &Piece, place: Place) -> Result<(), Box<dyn FnOnce(Range<usize>) -> Diagnostic>> {
+    fn piece(&mut self, piece: &Piece, place: Place) -> Result<(), Mistake> {
         let Some((inputs, outputs)) = self.ports.as_ref().filter(|_| place == Place::Argument) else {
-            return Err(Box::new(|span| Diagnostic::error(span, "this placeholder is for arguments of a `command`")));
+            return Err(mistake(|span| Diagnostic::error(span, "this placeholder is for arguments of a `command`")));
         };
         let (what, port, known) = match piece {
             Piece::Input(port) => ("input", port, inputs),
@@ -154,7 +173,7 @@ impl<'a, 'i> Checker<'a, 'i> {
             return Ok(());
         }
         let (port, known): (String, Vec<String>) = (port.clone(), known.iter().map(|&port| port.to_owned()).collect());
-        Err(Box::new(move |span| {
+        Err(mistake(move |span| {
             Diagnostic::error(span, format!("the stage has no {what} `{port}`")).suggest(&port, known.iter().map(String::as_str))
         }))
     }
@@ -259,14 +278,14 @@ pub(crate) fn configure(kind: &'static Kind, params: &Node<'_>, whose: &str, pro
         if !whose.is_empty() {
             diagnostic.label = format!("in {whose}");
         }
-        problems.push(diagnostic);
+        if error.message().starts_with("missing field") {
+            problems.push(diagnostic)
+        } else {
+            problems.push_first(diagnostic)
+        }
         let DeValue::Table(table) = rest.get_mut() else { return None };
-        let Some(span) = error.span() else { return None };
-        let holds = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
-        let culprit = table.iter().find(|(key, value)| holds(key.span()) || holds(value.span()));
-        let Some(culprit) = culprit.map(|(key, _)| key.get_ref().to_string()) else { return None };
-        table.remove(culprit.as_str());
-        left_out.push(culprit);
+        let span = error.span()?;
+        left_out.push(leave_out(table, &span)?);
     };
     for problem in configured.check() {
         let table = params.get_ref().as_table();
@@ -276,7 +295,7 @@ pub(crate) fn configure(kind: &'static Kind, params: &Node<'_>, whose: &str, pro
         }
         let message = if problem.param.is_empty() { problem.message } else { format!("`{}` {}", problem.param, problem.message) };
         let diagnostic = Diagnostic::error(span, message);
-        problems.push(if whose.is_empty() { diagnostic } else { diagnostic.label(format!("in {whose}")) });
+        problems.push_first(if whose.is_empty() { diagnostic } else { diagnostic.label(format!("in {whose}")) });
         wrong = true;
     }
     let unread = configured.unread();

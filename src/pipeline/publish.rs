@@ -13,7 +13,7 @@ use std::ops::Range;
 pub(crate) fn check(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, stage: &Stage, problems: &mut Problems) -> bool {
     let mut right = true;
     for (port, path) in &decl.table.publish {
-        if !stage.outputs.iter().any(|out| out.name == *port.get_ref()) {
+        if !stage.outputs.is_empty() && !stage.outputs.iter().any(|out| out.name == *port.get_ref()) {
             let known = stage.outputs.iter().map(|out| out.name.as_str());
             let unknown = Diagnostic::error(port.span(), format!("stage `{}` has no output `{}`", decl.name, port.get_ref()));
             problems.push(unknown.suggest(port.get_ref(), known));

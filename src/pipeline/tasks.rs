@@ -1,12 +1,12 @@
 //! Cells → tasks and source cells: params read, parts found, arguments taken apart.
 
-use super::diagnostic::{Diagnostic, Problems};
+use super::diagnostic::{Diagnostic, Problems, nearest};
 use super::document::{Document, Node, OverrideDecl, StageDecl};
 use super::expand::{Arrivals, Cells, Test, tests};
 use super::model::{Action, Command, Edge, Origin, Output, Piece, Policy, Source, SourceId, Task, TaskId};
 use super::params::{Checker, Place, Read, configure, filled, json, look_up};
 use super::tables::{NeedsTable, PolicyTable};
-use super::template::{Fragment, has_braces, joined, parse};
+use super::template::{Fragment, joined, parse};
 use super::wiring::{From, Stage, Wiring, unknown_artifact};
 use crate::stage::{Artifact, Coordinates, Count, Kind, Needs, Value, show_coordinates};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -66,7 +66,7 @@ impl<'a, 'i> Builder<'a, 'i> {
         for (number, decl) in self.document.sources.iter().enumerate() {
             let table = &decl.table;
             let axes = &self.wiring.sources[number];
-            if table.phi.is_none() {
+            if table.phi.is_none() && !decl.faulty.contains("phi") {
                 problems.push(
                     Diagnostic::error(decl.span.clone(), format!("source `{}` does not say `phi`", decl.name))
                         .help("add `phi = true` where it holds people's data, else `phi = false`"),
@@ -80,7 +80,9 @@ impl<'a, 'i> Builder<'a, 'i> {
                 }),
             };
             let Some(path) = &table.path else {
-                problems.push(Diagnostic::error(decl.span.clone(), format!("source `{}` has no `path`", decl.name)));
+                if !decl.faulty.contains("path") {
+                    problems.push(Diagnostic::error(decl.span.clone(), format!("source `{}` has no `path`", decl.name)));
+                }
                 continue;
             };
             let mut checker = self.checker(format!("source `{}`", decl.name), axes);
@@ -122,7 +124,7 @@ impl<'a, 'i> Builder<'a, 'i> {
     /// Every task, each after those it needs.
     pub(crate) fn tasks(&mut self, problems: &mut Problems) -> Vec<Task> {
         let mut tasks = Vec::new();
-        for number in &self.wiring.order {
+        for number in self.wiring.order.iter().chain(&self.wiring.circular) {
             let stage = &self.wiring.stages[*number];
             if let Some(made) = StageBuilder::new(self, *number, stage, problems) {
                 made.tasks(problems, &mut tasks);
@@ -148,27 +150,25 @@ struct StageBuilder<'b, 'a, 'i> {
 impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
     fn new(builder: &'b mut Builder<'a, 'i>, number: usize, stage: &'a Stage, problems: &mut Problems) -> Option<Self> {
         let decl = &builder.document.stages[number];
-        if !stage.sound {
-            // Still say what is wrong in the params where no placeholder matters.
-            if let (Some(kind), Some(params)) = (stage.kind, &decl.params) {
-                let node = toml::Spanned::new(params.span(), toml::de::DeValue::Table(params.get_ref().clone()));
-                if !has_braces(node.get_ref()) && decl.overrides.is_empty() {
-                    configure(kind, &node, "", problems);
-                }
-            }
-            builder.mark_all_seen(number);
-            return None;
-        }
         let mut checker = builder.checker(format!("stage `{}`", decl.name), &stage.axes);
+        checker.loose = !stage.sound;
         let mut right = true;
         let params = decl.params.iter().chain(decl.overrides.iter().filter_map(|entry| entry.params.as_ref()));
         for (_, value) in params.flat_map(|params| params.get_ref()) {
             right &= checker.value(value, problems);
         }
         let param_axes = checker.seen_axes.clone();
-        right &= arguments_right(&mut checker, decl, stage, problems);
+        right &= arguments_right(&mut checker, decl, problems);
         right &= super::publish::check(&mut checker, decl, stage, problems);
         builder.seen(checker);
+        if !stage.sound {
+            // Its cells are not known, but what is wrong in its params can be said where no cell matters.
+            let plain = param_axes.is_empty() && decl.overrides.is_empty();
+            if let Some(kind) = stage.kind.filter(|_| right && plain) {
+                configure(kind, &filled(builder.document, decl, &[], &[], &[]), "", problems);
+            }
+            return None;
+        }
         let matchers: Vec<_> = decl.overrides.iter().map(|entry| entry.matcher.clone()).collect();
         let overrides = tests(builder.document, decl, &matchers, &stage.axes, None, "override", problems);
         let param_places = stage.axes.iter().enumerate().filter(|(_, axis)| param_axes.contains(axis)).map(|(place, _)| place).collect();
@@ -262,9 +262,11 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
     }
 
     fn nothing_missing(&self, kind: &Kind, inputs: &BTreeMap<String, Vec<Edge>>, unread: &[&str], problems: &mut Problems) {
+        let known = || kind.inputs.iter().map(|port| port.name);
         for port in kind.inputs.iter().filter(|port| port.count == Count::One && !unread.contains(&port.name)) {
-            // A reference that could not be read has its own message.
-            let written = self.decl.inputs.iter().any(|input| input.port == port.name);
+            // A reference that could not be read has its own message, and so has a name that is nearly right.
+            let meant = |name: &str| name == port.name || kind.input(name).is_none() && nearest(name, known()) == Some(port.name);
+            let written = self.decl.faulty.contains("inputs") || self.decl.inputs.iter().any(|input| meant(&input.port));
             if !inputs.contains_key(port.name) && !written {
                 let message = format!("stage `{}` has no input `{}`", self.decl.name, port.name);
                 let holds: Vec<&str> = port.holds.iter().map(|artifact| artifact.name()).collect();
@@ -292,39 +294,18 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
     }
 }
 
-impl Builder<'_, '_> {
-    /// What a stage that is not understood names still counts as used.
-    fn mark_all_seen(&mut self, number: usize) {
-        let decl = &self.document.stages[number];
-        let mut mark = |text: &str| {
-            for (fragment, _) in parse(text).unwrap_or_default() {
-                match fragment {
-                    Fragment::Param(path) => drop(self.seen_params.insert(path[0].clone())),
-                    Fragment::Axis { axis, .. } => self.seen_axes.extend(self.document.axes.iter().position(|one| one.name == axis)),
-                    Fragment::Text(_) | Fragment::Place(_) => {}
-                }
-            }
-        };
-        let params = decl.params.iter().chain(decl.overrides.iter().filter_map(|entry| entry.params.as_ref()));
-        for (_, value) in params.flat_map(|params| params.get_ref()) {
-            super::template::each_string(value, &mut |string, _| mark(string));
-        }
-        decl.table.publish.values().for_each(|path| mark(path.get_ref()));
-        decl.table.command.iter().flat_map(|command| command.get_ref()).for_each(|argument| mark(argument.get_ref()));
-    }
-}
-
-fn arguments_right(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, stage: &Stage, problems: &mut Problems) -> bool {
-    let Some(command) = &decl.table.command else { return true };
+fn arguments_right(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, problems: &mut Problems) -> bool {
+    let Some(command) = decl.table.command.as_ref().filter(|_| decl.table.kind.is_none()) else { return true };
     let inputs = decl.inputs.iter().map(|input| input.port.as_str()).collect();
-    let outputs: Vec<String> = stage.outputs.iter().map(|out| out.name.clone()).collect();
+    let outputs: Vec<&str> =
+        decl.table.outputs.iter().flat_map(|outputs| outputs.get_ref().keys()).map(|name| name.get_ref().as_str()).collect();
     let mut own = Checker::new(checker.text, checker.document, checker.whose.clone(), checker.axes);
-    own.ports = Some((inputs, outputs.iter().map(String::as_str).collect()));
+    own.ports = Some((inputs, outputs.clone()));
     let mut right = true;
     for argument in command.get_ref() {
         right &= own.string(argument.get_ref(), &argument.span(), Place::Argument, problems);
     }
-    for port in outputs.iter().filter(|port| right && !own.seen_outputs.contains(*port)) {
+    for port in outputs.iter().filter(|port| right && !command.get_ref().is_empty() && !own.seen_outputs.contains(**port)) {
         let message = format!("the command is not told where to write its output `{port}`");
         problems.push(Diagnostic::warning(command.span(), message).help(format!("give it `\"{{outputs.{port}}}\"` as an argument")));
     }

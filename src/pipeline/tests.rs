@@ -243,3 +243,272 @@ fn a_file_that_is_wrong_gives_all_its_problems() {
     let found = errors(&text);
     assert!(found.len() >= 3, "{found:?}");
 }
+
+#[test]
+fn selectors_gather_pick_narrow_and_follow() {
+    let text = format!(
+        "{HEAD}{STUDY}{}",
+        r#"
+[stage.test]
+kind = "t.test"
+inputs = { model = "train", arrays = "pack.test" }
+[stage.one]
+kind = "t.test"
+inputs = { model = "train[backbone=a, seed=1|10]", arrays = "pack.test" }
+[stage.cross]
+kind = "t.test"
+over = ["other"]
+inputs = { model = "train[region=all]", arrays = "pack.test[region={other}]" }
+[stage.report]
+kind = "t.report"
+inputs = { runs = { cnn = "test[seed=*]", across = "cross.metrics[*]" } }
+[stage.history]
+kind = "t.report"
+inputs = { runs = "train.history[*]" }
+"#
+    )
+    .replace("[axes]", "[axes]\nother = [\"all\", \"lungs\"]");
+    let pipeline = loaded(&text, &Overlay::default());
+    assert_eq!(titles(&pipeline, "test").len(), 12);
+    assert_eq!(titles(&pipeline, "one"), ["region=all,seed=1", "region=all,seed=10", "region=lungs,seed=1", "region=lungs,seed=10"]);
+    assert_eq!(parts(&pipeline, "one[region=lungs,seed=10]", "model"), ["train[backbone=a,region=lungs,seed=10].model @ "]);
+    assert_eq!(titles(&pipeline, "cross").len(), 12);
+    assert_eq!(parts(&pipeline, "cross[backbone=a,other=lungs,seed=2]", "model"), ["train[backbone=a,region=all,seed=2].model @ "]);
+    assert_eq!(parts(&pipeline, "cross[backbone=a,other=lungs,seed=2]", "arrays"), ["pack[region=lungs,seed=2].test @ "]);
+    assert_eq!(
+        titles(&pipeline, "report"),
+        ["backbone=a,region=all", "backbone=a,region=lungs", "backbone=b,region=all", "backbone=b,region=lungs"]
+    );
+    let gathered = parts(&pipeline, "report[backbone=a,region=all]", "runs");
+    assert_eq!(gathered.len(), 3 + 12);
+    assert_eq!(gathered[0], "cross[backbone=a,other=all,seed=1].metrics @ backbone=a,from=across,other=all,seed=1");
+    assert_eq!(gathered[12..], [1, 2, 10].map(|seed| format!("test[backbone=a,region=all,seed={seed}].metrics @ from=cnn,seed={seed}")));
+    assert_eq!(parts(&pipeline, "history", "runs").len(), 12);
+}
+
+#[test]
+fn keep_then_skip_then_override() {
+    let stage = r#"
+[stage.more]
+kind = "t.train"
+over = ["backbone"]
+inputs = { train = "pack.train" }
+params = { seed = "{seed}", batch = 1 }
+needs = { cpus = 2, memory = "1GiB" }
+keep = [{ seed = [1, 2] }, { backbone = "b", region = "all" }]
+skip = [{ backbone = "a", seed = 2 }, { region = "lungs" }]
+override = [
+    { where = { backbone = "a" }, params = { batch = 2, name = "first" }, needs = { memory = "2GiB" } },
+    { where = { seed = [1, 10] }, params = { name = "s{seed}" }, policy = { retries = 3, timeout = "1m", max_quarantine = "2%" } },
+]
+"#;
+    let pipeline = study(stage);
+    let cells =
+        ["backbone=a,region=all,seed=1", "backbone=b,region=all,seed=1", "backbone=b,region=all,seed=2", "backbone=b,region=all,seed=10"];
+    assert_eq!(titles(&pipeline, "more"), cells);
+    assert_eq!(params(&pipeline, "more[backbone=a,region=all,seed=1]"), r#"{"seed":1,"batch":2,"name":"s1"}"#);
+    assert_eq!(params(&pipeline, "more[backbone=b,region=all,seed=2]"), r#"{"seed":2,"batch":1,"name":""}"#);
+    let task = pipeline.tasks.iter().find(|task| task.title() == "more[backbone=a,region=all,seed=1]").unwrap();
+    assert_eq!((task.needs.cpus, task.needs.memory), (2, 2 << 30));
+    assert_eq!((task.policy.retries, task.policy.timeout, task.policy.max_quarantine), (3, Some(60.0), Quarantine::Percent(2.0)));
+}
+
+#[test]
+fn an_axis_of_tables_goes_in_step() {
+    let text = HEAD
+        .replace("region =", "variant = [{ id = \"small\", size = 64, at = [1, 2] }, { id = \"large\", size = 128, at = [3] }]\nregion =")
+        + r#"
+[stage.sized]
+kind = "t.import"
+over = ["variant"]
+inputs = { files = "raw" }
+params = { size = "{variant.size}" }
+skip = [{ variant = "small" }]
+[stage.mine]
+command = ["do", "{variant}", "--at={variant.size}", "{{}}", "{inputs.images}", "{outputs.table}.tmp"]
+over = ["variant"]
+inputs = { images = "import" }
+outputs = { table = "table" }
+params = { at = "{variant.at}", text = "{variant}-{variant.size}", one = 1.0 }
+env = { LC_ALL = "C" }
+"#;
+    let pipeline = loaded(&text, &Overlay::default());
+    assert_eq!(titles(&pipeline, "sized"), ["variant=large"]);
+    assert_eq!(params(&pipeline, "sized[variant=large]"), r#"{"size":128}"#);
+    assert_eq!(params(&pipeline, "mine[variant=small]"), r#"{"at":[1,2],"one":1,"text":"small-64"}"#);
+    let task = pipeline.tasks.iter().find(|task| task.title() == "mine[variant=small]").unwrap();
+    let Action::Command(command) = &task.action else { panic!("a command is wanted") };
+    let shown: Vec<String> = command.argv.iter().map(|pieces| show_pieces(pieces)).collect();
+    assert_eq!(shown, ["do", "small", "--at=64", "{{}}", "{inputs.images}", "{outputs.table}.tmp"]);
+    assert_eq!(command.argv[5], [Piece::Output("table".into()), Piece::Text(".tmp".into())]);
+}
+
+#[test]
+fn sources_are_swept_typed_and_looked_into() {
+    let text = HEAD
+        .replace(
+            "[stage.import]",
+            r#"
+[source.weights]
+over = ["backbone"]
+path = "weights/{backbone}.h5"
+phi = false
+optional = true
+[source.masks]
+path = "masks"
+phi = true
+type = "images"
+[stage.import]"#,
+        )
+        .replace(r#"inputs = { files = "raw" }"#, r#"inputs = { files = "raw", table = "raw/deep/labels.csv" }"#)
+        + &STUDY
+            .replace(r#"inputs = { images = "import" }"#, r#"inputs = { images = "import", masks = "masks" }"#)
+            .replace(r#"train = "pack" }"#, r#"train = "pack", weights = "weights" }"#)
+            .replace(r#"over = ["backbone"]"#, "");
+    let pipeline = loaded(&text, &Overlay::default());
+    let shown: Vec<String> =
+        pipeline.sources.iter().map(|source| format!("{} {} {}", source.title(), source.path, source.artifact)).collect();
+    assert_eq!(
+        shown,
+        ["raw raw files", "weights[backbone=a] weights/a.h5 files", "weights[backbone=b] weights/b.h5 files", "masks masks images"]
+    );
+    assert_eq!(parts(&pipeline, "import", "table"), ["rawdeep/labels.csv @ "]);
+    assert_eq!(parts(&pipeline, "train[backbone=b,region=all,seed=1]", "weights"), ["weights[backbone=b] @ "]);
+    assert!(pipeline.sources[1].optional && pipeline.sources[3].phi);
+}
+
+#[test]
+fn an_unread_input_has_no_edge() {
+    let stage = r#"
+[stage.masked]
+kind = "t.pack"
+over = ["region"]
+inputs = { images = "import", masks = "import" }
+params = { keep = "{region}" }
+"#;
+    let pipeline = study(stage);
+    assert!(parts(&pipeline, "masked[region=all]", "masks").is_empty());
+    assert_eq!(parts(&pipeline, "masked[region=lungs]", "masks"), ["import.images @ "]);
+}
+
+#[test]
+fn a_chosen_list_goes_where_one_is_taken() {
+    let stages = r#"
+[stage.best]
+kind = "t.select"
+inputs = { models = "train[backbone=*]" }
+[stage.test]
+kind = "t.test"
+inputs = { model = "best", arrays = "pack" }
+"#;
+    let pipeline = study(stages);
+    let task = pipeline.tasks.iter().find(|task| task.title() == "test[region=all,seed=1]").unwrap();
+    assert!(task.inputs["model"][0].chosen && !task.inputs["arrays"][0].chosen);
+    assert_eq!(parts(&pipeline, "test[region=all,seed=1]", "arrays"), ["pack[region=all,seed=1].test @ "]);
+}
+
+#[test]
+fn the_command_line_lays_values_over_the_file() {
+    let text = format!("{HEAD}{STUDY}skip = [{{ seed = 2 }}]\n");
+    let overlay = |set: &[(&str, &str)], axis: &[(&str, &[&str])]| Overlay {
+        set: set.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned())).collect(),
+        axis: axis.iter().map(|(name, values)| ((*name).to_owned(), values.iter().map(|&value| value.to_owned()).collect())).collect(),
+    };
+    let pipeline = loaded(&text, &overlay(&[("stage.train.params.batch", "8"), ("stage.import.params.size", "3")], &[]));
+    assert_eq!(params(&pipeline, "train[backbone=a,region=all,seed=1]"), r#"{"seed":1,"batch":8,"name":"a-all"}"#);
+    assert_eq!(params(&pipeline, "import"), r#"{"size":3}"#);
+    let pipeline = loaded(&text, &overlay(&[], &[("seed", &["1", "7"]), ("region", &["all"])]));
+    assert_eq!(titles(&pipeline, "pack"), ["region=all,seed=1", "region=all,seed=7"]);
+    let wrong = |overlay: &Overlay| load(&text, KINDS, overlay).problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>();
+    assert_eq!(
+        wrong(&overlay(&[("stage.train.params.batch", "many"), ("stage.trian.params.batch", "1")], &[("sed", &["1"])])),
+        [
+            "--set stage.trian.params.batch: there is no `stage.trian`",
+            "--axis sed: there is no axis `sed`",
+            "--set stage.train.params.batch=many: invalid type: string \"many\", expected a whole number, 0 or more",
+        ]
+    );
+}
+
+#[test]
+fn roles_and_params_of_a_kind_are_checked_together() {
+    let text = HEAD.replace("kind = \"t.import\"", "kind = \"t.import\"\nparams = { size = -1 }")
+        + &STUDY.replace(r#"train = "pack" }"#, r#"train = "pack.test" }"#).replace("{backbone}-{region}", "{nothing}");
+    let mut found = errors(&text);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "`pack.test` gives arrays of role `test`, port `train` takes `train`",
+            "`size` must be 0 or more",
+            "unknown placeholder `{nothing}`"
+        ]
+    );
+}
+
+#[test]
+fn ten_thousand_tasks_are_one_sweep() {
+    let numbers: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let text = format!("{HEAD}{STUDY}")
+        .replace("[1, 2, 10]", &format!("[{}]", numbers.join(", ")))
+        .replace("\"all\", \"lungs\"", &numbers.join(", "));
+    let pipeline = loaded(&text, &Overlay::default());
+    assert_eq!(pipeline.tasks.len(), 1 + 10_000 + 20_000);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    /// The order of tables and of keys in them changes no task, no param and no part.
+    #[test]
+    fn order_in_the_file_means_nothing(keys in proptest::collection::vec(0..1000u32, 40)) {
+        let text = format!("{HEAD}{STUDY}{REST}");
+        let shuffled = shuffle(&text, &keys);
+        proptest::prop_assert_eq!(picture(&loaded(&text, &Overlay::default())), picture(&loaded(&shuffled, &Overlay::default())));
+    }
+}
+
+const REST: &str = r#"
+[stage.test]
+kind = "t.test"
+inputs = { model = "train", arrays = "pack.test" }
+skip = [{ seed = 2, backbone = "a" }]
+[stage.report]
+kind = "t.report"
+inputs = { runs = { cnn = "test[seed=*]", all = "test[*]" } }
+"#;
+
+/// Tables, and lines inside them, in the order of the keys.
+fn shuffle(text: &str, keys: &[u32]) -> String {
+    let mut keys = keys.iter().cycle();
+    let mut tables: Vec<(u32, String)> = text
+        .split("\n[")
+        .filter(|table| !table.trim().is_empty())
+        .map(|table| {
+            let mut lines = table.lines();
+            let head = lines.next().unwrap_or_default();
+            let mut lines: Vec<(u32, &str)> = lines.map(|line| (*keys.next().unwrap(), line)).collect();
+            lines.sort();
+            let lines: Vec<&str> = lines.into_iter().map(|(_, line)| line).collect();
+            (*keys.next().unwrap(), format!("\n[{head}\n{}", lines.join("\n")))
+        })
+        .collect();
+    tables.sort();
+    tables.into_iter().map(|(_, table)| table).collect()
+}
+
+/// Everything about a pipeline, whatever the order of its tasks.
+fn picture(pipeline: &Pipeline) -> Vec<String> {
+    let mut lines = Vec::new();
+    for task in &pipeline.tasks {
+        let title = task.title();
+        lines.push(format!("{title} {}", params(pipeline, &title)));
+        lines.extend(
+            task.inputs.keys().flat_map(|port| {
+                parts(pipeline, &title, port).into_iter().map(|part| format!("{title} {port} {part}")).collect::<Vec<_>>()
+            }),
+        );
+    }
+    lines.sort();
+    lines
+}

@@ -17,8 +17,10 @@ pub(crate) struct Wiring {
     /// Axes of each source, ascending.
     pub sources: Vec<Vec<usize>>,
     pub stages: Vec<Stage>,
-    /// Stages, each after those it needs. Those on a circle are not here.
+    /// Stages, each after those it needs.
     pub order: Vec<usize>,
+    /// Those on a circle, or after one.
+    pub circular: Vec<usize>,
     /// Sources that something refers to.
     pub used: BTreeSet<usize>,
 }
@@ -101,8 +103,8 @@ pub(crate) fn wire(text: &str, document: &Document<'_>, kinds: &'static [Kind], 
     let sources = document.sources.iter().map(|source| wirer.over(&source.table.over).0).collect();
     let stages = document.stages.iter().map(|decl| wirer.declare(decl, kinds)).collect();
     let (order, circular) = wirer.order();
-    let mut wiring = Wiring { sources, stages, order, used: BTreeSet::new() };
-    for stage in circular {
+    let mut wiring = Wiring { sources, stages, order, circular, used: BTreeSet::new() };
+    for stage in wiring.circular.clone() {
         wiring.stages[stage].sound = false;
     }
     for stage in wiring.order.clone() {
@@ -445,7 +447,7 @@ impl<'a, 'i> Wirer<'a, 'i> {
         let output = OutPort { name: String::new(), artifact, role: None };
         let path = decl.reference.inside.as_deref().or(table.path.as_ref().map(|path| path.get_ref().as_str())).unwrap_or_default();
         let one_file = artifact == Artifact::Files && is_one_file(path);
-        let read_as = [Artifact::Table, Artifact::Cohort, Artifact::Split];
+        let read_as = [Artifact::Table, Artifact::Cohort];
         if one_file && port.holds.iter().any(|artifact| read_as.contains(artifact)) {
             return;
         }
