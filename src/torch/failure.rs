@@ -1,27 +1,33 @@
 //! One clear line from whatever went wrong: an error, or a panic out of libtorch.
 
 use anyhow::{Error, Result, anyhow};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::Once;
 
-/// Where the last panic happened and what it said; the hook is the only writer.
-static LAST: Mutex<Option<(String, String)>> = Mutex::new(None);
+thread_local! {
+    /// Whether this thread is inside [`guarded`], and where the last panic in it happened and what it said.
+    static GUARD: RefCell<(bool, Option<(String, String)>)> = const { RefCell::new((false, None)) };
+}
 
-/// Runs `work`; a panic becomes an error and prints nothing.
+/// Runs `work`; a panic in it becomes an error and prints nothing. Panics of other threads print as they did.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or("no message").to_owned();
-        if let Ok(mut last) = LAST.lock() {
-            *last = Some((place, message));
-        }
-    }));
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !GUARD.with_borrow(|guard| guard.0) {
+                return print(info);
+            }
+            let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+            let message = info.payload_as_str().unwrap_or("no message").to_owned();
+            GUARD.with_borrow_mut(|guard| guard.1 = Some((place, message)));
+        }));
+    });
+    GUARD.set((true, None));
     let outcome = catch_unwind(AssertUnwindSafe(work));
-    let _ = std::panic::take_hook();
-    outcome.unwrap_or_else(|_| {
-        let last = LAST.lock().ok().and_then(|mut last| last.take());
-        Err(of_panic(last))
-    })
+    let (_, last) = GUARD.replace((false, None));
+    outcome.unwrap_or_else(|_| Err(of_panic(last)))
 }
 
 fn of_panic(last: Option<(String, String)>) -> Error {

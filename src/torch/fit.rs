@@ -216,3 +216,102 @@ impl Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classifier::{Classifier, Recipe, Validation};
+    use crate::pixels::Scaling;
+    use crate::seeds::draw_alone;
+    use crate::weights::to_bytes;
+    use anyhow::bail;
+    use std::cell::{Cell, RefCell};
+    use tch::{Device, Kind};
+    use tomograph::stages::classifier_train::Normalise;
+
+    const IMAGES: i64 = 10;
+
+    fn network() -> Classifier {
+        tch::set_num_threads(1);
+        let recipe = Recipe {
+            architecture: "classifier".to_owned(),
+            backbone: "mobilenet".to_owned(),
+            input: [32, 32],
+            normalise: Normalise::MinMax,
+            scaling: Scaling::MinusOneToOne,
+            dense: vec![8],
+            dropout: 0.5,
+            bn_momentum: 0.9,
+            classes: vec!["negative".to_owned(), "positive".to_owned()],
+            epoch: 0,
+            validation: Validation::default(),
+        };
+        Classifier::new(recipe, 7, None, Device::Cpu).unwrap()
+    }
+
+    fn images() -> (Tensor, Tensor) {
+        let count = IMAGES * 32 * 32;
+        let values = Tensor::arange(count, (Kind::Float, Device::Cpu)) * 37.0;
+        (values.fmod(251.0).view([IMAGES, 1, 32, 32]), Tensor::arange(IMAGES, (Kind::Int64, Device::Cpu)).remainder(2))
+    }
+
+    /// Trains 2 epochs of 3 steps, but fails at step `stop`. The scores tell each epoch's worth.
+    fn training(state: &Path, stop: usize, scores: [f64; 2], loss: f64, notes: &RefCell<Vec<Note>>) -> Result<(Vec<u8>, Fitted)> {
+        let network = network();
+        let (pixels, classes) = images();
+        let rates = Rates { learning_rate: 1e-3, epsilon: 1e-7 };
+        let of = Digest::of(b"params");
+        // Written after every step.
+        let plan = Plan { of, seed: 7, epochs: 2, batch: 4, rows: IMAGES as usize, rates, state, state_every: Duration::ZERO };
+        let steps = Cell::new(0);
+        let mut step = |rows: &[usize]| {
+            if steps.get() == stop {
+                bail!("stopped");
+            }
+            steps.set(steps.get() + 1);
+            let rows = Tensor::from_slice(&rows.iter().map(|row| *row as i64).collect::<Vec<_>>());
+            let logits = network.logits(&pixels.index_select(0, &rows), true);
+            Ok(Step { loss: logits.cross_entropy_for_logits(&classes.index_select(0, &rows)) * loss, figure: 0.5 })
+        };
+        let epoch = Cell::new(usize::from(stop == usize::MAX - 1));
+        let mut judge = || {
+            let score = scores[epoch.replace(1)];
+            Ok(Judged { columns: vec![Some(score), None], score, text: String::new() })
+        };
+        let fitted = fit(&plan, &network.variables, &|note| notes.borrow_mut().push(note), &mut step, &mut judge)?;
+        Ok((to_bytes(&network.variables, None)?, fitted))
+    }
+
+    #[test]
+    fn a_training_that_was_stopped_ends_in_the_bits_of_one_that_was_not() {
+        let _alone = draw_alone();
+        let notes = RefCell::new(Vec::new());
+        let folder = || tempfile::tempdir().unwrap();
+        let (whole, fitted) = training(folder().path(), usize::MAX, [0.1, 0.2], 1.0, &notes).unwrap();
+        assert_eq!(fitted.epoch, 2);
+
+        // Stopped in the first epoch, and in the second, where the judge has already seen one.
+        for (first, then) in [(2, usize::MAX), (4, usize::MAX - 1)] {
+            let state = folder();
+            let stopped = training(state.path(), first, [0.1, 0.2], 1.0, &notes);
+            assert_eq!(stopped.err().unwrap().to_string(), "stopped");
+            notes.borrow_mut().clear();
+            let (resumed, again) = training(state.path(), then, [0.1, 0.2], 1.0, &notes).unwrap();
+            let told = format!("resumed after step {first} of 6");
+            assert!(notes.borrow().iter().any(|note| matches!(note, Note::Log(text) if *text == told)), "{:?}", notes.borrow());
+            assert!(resumed == whole, "other bits after {first} steps");
+            assert_eq!(again.history, fitted.history);
+        }
+    }
+
+    #[test]
+    fn the_best_epoch_is_kept_and_a_loss_that_is_no_number_is_named() {
+        let _alone = draw_alone();
+        let notes = RefCell::new(Vec::new());
+        let folder = || tempfile::tempdir().unwrap();
+        let (_, fitted) = training(folder().path(), usize::MAX, [0.2, 0.2], 1.0, &notes).unwrap();
+        assert_eq!(fitted.epoch, 1);
+        let error = training(folder().path(), usize::MAX, [0.2, 0.2], f64::NAN, &notes).err().unwrap();
+        assert_eq!(error.to_string(), "the loss is NaN at epoch 1, step 1: a lower `learning_rate` may help");
+    }
+}

@@ -72,18 +72,36 @@ impl Layers {
     }
 }
 
+#[cfg(test)]
+impl Layers {
+    /// Layers whose values follow from (layer, leaf, shape as Keras has it), for every variable of a network.
+    pub(crate) fn made(variables: &Named, value: impl Fn(&str, &str, &[i64]) -> Vec<f32>) -> Self {
+        let mut layers: BTreeMap<String, BTreeMap<String, Values>> = BTreeMap::new();
+        for (name, variable) in variables {
+            let (layer, leaf) = name.split_once('.').unwrap();
+            let leaf = keras_leaf(layer, leaf, variable);
+            let shape = keras_order(leaf, variable.dim()).iter().map(|axis| variable.size()[*axis]).collect::<Vec<_>>();
+            let floats = value(layer, leaf, &shape);
+            layers.entry(layer.to_owned()).or_default().insert(leaf.to_owned(), Values { shape, floats });
+        }
+        Self(layers)
+    }
+
+    /// Without a layer, for tests of what is missing.
+    pub(crate) fn without(mut self, layer: &str) -> Self {
+        self.0.remove(layer);
+        self
+    }
+}
+
 /// The values of one variable, in our layout.
 fn take(network: &str, layer: &str, leaf: &str, found: &BTreeMap<String, Values>, variable: &Tensor) -> Result<Tensor> {
     let keras = keras_leaf(layer, leaf, variable);
-    let value = found.get(keras).with_context(|| format!("layer {layer} has no {keras} in the file, but {network} has one"))?;
+    // Keras 3 calls a depthwise kernel `kernel`.
+    let value = found.get(keras).or_else(|| found.get("kernel").filter(|_| keras == "depthwise_kernel"));
+    let value = value.with_context(|| format!("layer {layer} has no {keras} in the file, but {network} has one"))?;
     let size = variable.size();
-    // Ours → Keras': the same sides, in Keras' order.
-    let order: &[usize] = match (keras, size.len()) {
-        ("kernel", 4) => &[2, 3, 1, 0],
-        ("depthwise_kernel", 4) => &[2, 3, 0, 1],
-        ("kernel", 2) => &[1, 0],
-        _ => &[0],
-    };
+    let order = keras_order(keras, size.len());
     let shape: Vec<i64> = order.iter().map(|axis| size[*axis]).collect();
     ensure!(value.shape == shape, "layer {layer}: its {keras} is {:?} in the file, but {shape:?} in {network}", value.shape);
     let tensor = Tensor::from_slice(&value.floats).view(shape.as_slice());
@@ -92,6 +110,16 @@ fn take(network: &str, layer: &str, leaf: &str, found: &BTreeMap<String, Values>
         back[*ours] = keras as i64;
     }
     Ok(tensor.permute(back.as_slice()).contiguous())
+}
+
+/// Our axes in the order in which Keras has them.
+fn keras_order(leaf: &str, dims: usize) -> &'static [usize] {
+    match (leaf, dims) {
+        ("kernel", 4) => &[2, 3, 1, 0],
+        ("depthwise_kernel", 4) => &[2, 3, 0, 1],
+        ("kernel", 2) => &[1, 0],
+        _ => &[0],
+    }
 }
 
 /// What Keras calls our variable `leaf` of a layer.

@@ -110,7 +110,7 @@ pub(crate) fn relu6(xs: &Tensor) -> Tensor {
 
 /// Keras `GlobalAveragePooling2D`: `[n, c, h, w]` → `[n, c]`.
 pub(crate) fn global_average(xs: &Tensor) -> Tensor {
-    xs.mean_dim([2i64, 3].as_slice(), false, tch::Kind::Float)
+    xs.mean_dim([2i64, 3].as_slice(), false, xs.kind())
 }
 
 /// Keras `Dense`: variables `weight` `[out, in]` and `bias` `[out]`.

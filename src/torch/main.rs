@@ -11,6 +11,8 @@ mod fit;
 mod job;
 mod keras_h5;
 mod layers;
+#[cfg(test)]
+mod parity;
 mod pixels;
 mod seeds;
 mod state;

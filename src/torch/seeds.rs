@@ -29,6 +29,13 @@ fn stream(parts: &[u64]) -> blake3::OutputReader {
     hasher.finalize_xof()
 }
 
+/// libtorch's generator is one for the whole process: tests that draw from it hold this.
+#[cfg(test)]
+pub(crate) fn draw_alone() -> std::sync::MutexGuard<'static, ()> {
+    static GENERATOR: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

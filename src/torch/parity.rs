@@ -1,0 +1,194 @@
+//! Whether we compute what Keras computes, by the answers that `tests/parity/gen.py` stored.
+
+use crate::adam::{Adam, Rates};
+use crate::backbones::{BACKBONES, Backbone};
+use crate::keras_h5::Layers;
+use crate::layers::{dense, global_average};
+use crate::seeds::draw_alone;
+use crate::weights::{Named, from_bytes, variables};
+use tch::{Device, Kind, Tensor, nn, no_grad};
+
+/// What `noise` of gen.py gives: numbers in [-1, 1) that follow from a name.
+fn noise(name: &str, count: i64) -> Vec<f32> {
+    let seed = name.bytes().fold(0x811c_9dc5u32, |seed, byte| (seed ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let number = |at: u32| {
+        let x = at.wrapping_mul(0x9e37_79b1).wrapping_add(seed);
+        let x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
+        let x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
+        let x = x ^ (x >> 16);
+        (f64::from(x >> 8) / f64::from(1u32 << 23) - 1.0) as f32
+    };
+    (0..count as u32).map(number).collect()
+}
+
+/// What `weight` of gen.py gives.
+fn weight(layer: &str, leaf: &str, shape: &[i64]) -> Vec<f32> {
+    let mut values = noise(&format!("{layer}/{leaf}"), shape.iter().product());
+    let root = |fan: i64| (6.0 / fan as f64).sqrt() as f32;
+    let ceiling = if layer == "conv1" { 3.0 } else { 1.0 };
+    for x in &mut values {
+        *x = match leaf {
+            "kernel" => *x * root(shape[..shape.len() - 1].iter().product()) * ceiling,
+            "depthwise_kernel" => *x * root(shape[0] * shape[1]),
+            "gamma" => 1.0 + 0.1 * *x,
+            "moving_variance" => 1.0 + 0.3 * *x,
+            _ => 0.1 * *x,
+        };
+    }
+    values
+}
+
+/// What `images` of gen.py gives, as `[n, 3, h, w]`.
+fn images(n: i64, side: i64) -> Tensor {
+    let values: Vec<f32> = noise(&format!("images {side}"), n * side * side * 3).iter().map(|x| ((x + 1.0) * 128.0).floor()).collect();
+    Tensor::from_slice(&values).view([n, side, side, 3]).permute([0, 3, 1, 2])
+}
+
+/// What `some` of gen.py keeps of a tensor whose axes are in Keras' order.
+fn some(x: &Tensor) -> Vec<f32> {
+    let flat = Vec::<f32>::try_from(&x.detach().to_kind(Kind::Float).contiguous().view(-1)).unwrap();
+    flat.iter().step_by(flat.len().div_ceil(256).max(1)).copied().collect()
+}
+
+fn channels_last(x: &Tensor) -> Tensor {
+    x.permute([0, 2, 3, 1])
+}
+
+/// Keras' answers, by name.
+struct Answers(Named);
+
+impl Answers {
+    fn of(bytes: &[u8]) -> Self {
+        Self(from_bytes(bytes).unwrap().0)
+    }
+
+    /// Asserts that values agree within `tolerance` of the greatest one.
+    fn assert(&self, name: &str, ours: &[f32], tolerance: f32) {
+        let keras = Vec::<f32>::try_from(&self.0[name].view(-1)).unwrap();
+        assert_eq!(ours.len(), keras.len(), "{name}");
+        let scale = keras.iter().fold(1e-6f32, |most, x| most.max(x.abs()));
+        let apart = ours.iter().zip(&keras).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(apart <= tolerance * scale, "{name}: {apart} apart, where the greatest value is {scale}");
+    }
+}
+
+fn stored() -> Answers {
+    Answers::of(include_bytes!("../../tests/parity/mobilenet.safetensors"))
+}
+
+fn mobilenet(kind: Kind) -> (nn::VarStore, crate::layers::Chain) {
+    tch::set_num_threads(1);
+    let mut store = nn::VarStore::new(Device::Cpu);
+    let backbone = Backbone::named("mobilenet").unwrap();
+    let trunk = (backbone.build)(&store.root(), 0.99);
+    store.set_kind(kind);
+    let named = variables(&store);
+    Layers::made(&named, weight).load("mobilenet", &named, &[]).unwrap();
+    (store, trunk)
+}
+
+/// Float32 sums in another order differ in the last bits; 27 layers leave some 1e-6 of the greatest value.
+#[test]
+fn a_forward_pass_gives_the_activations_of_keras() {
+    let answers = stored();
+    let _alone = draw_alone();
+    let (_store, trunk) = mobilenet(Kind::Float);
+    let scaling = Backbone::named("mobilenet").unwrap().scaling;
+    for side in [32, 75] {
+        let mut xs = scaling.apply(&images(2, side));
+        for (name, layer) in &trunk.0 {
+            xs = no_grad(|| layer(&xs, false));
+            let key = format!("{side}/{name}");
+            if answers.0.contains_key(&key) {
+                let keras = channels_last(&xs);
+                let shape: Vec<f32> = keras.size().iter().map(|side| *side as f32).collect();
+                answers.assert(&format!("{key}/shape"), &shape, 0.0);
+                answers.assert(&key, &some(&keras), 1e-5);
+            }
+        }
+        answers.assert(&format!("{side}/pooled"), &some(&global_average(&xs)), 1e-5);
+    }
+}
+
+/// In double precision on both sides: see gen.py. The answers are stored in float32.
+#[test]
+fn a_training_step_gives_the_loss_gradients_and_statistics_of_keras() {
+    let answers = stored();
+    let _alone = draw_alone();
+    let (store, trunk) = mobilenet(Kind::Double);
+    let scaling = Backbone::named("mobilenet").unwrap().scaling;
+    let head = dense(&(store.root() / "predictions"), 1024, 2);
+    let mut named = variables(&store);
+    let only_head: Named =
+        named.iter().filter(|(name, _)| name.starts_with("predictions.")).map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+    Layers::made(&only_head, weight).load("head", &only_head, &[]).unwrap();
+    let logits = head(&global_average(&trunk.forward(&scaling.apply(&images(4, 64).to_kind(Kind::Double)), true)), true);
+    let loss = logits.log_softmax(-1, Kind::Double).nll_loss(&Tensor::from_slice(&[0i64, 1, 1, 0]));
+    answers.assert("step/loss", &some(&loss), 1e-6);
+    loss.backward();
+
+    let mut gradient = |name: &str| named.remove(name).unwrap().grad();
+    let spatial = |x: &Tensor, order: [i64; 4]| some(&x.permute(order));
+    answers.assert("step/gradient/conv1/kernel", &spatial(&gradient("conv1.weight"), [2, 3, 1, 0]), 1e-6);
+    answers.assert("step/gradient/conv_dw_2/depthwise_kernel", &spatial(&gradient("conv_dw_2.weight"), [2, 3, 0, 1]), 1e-6);
+    answers.assert("step/gradient/conv_pw_13/kernel", &spatial(&gradient("conv_pw_13.weight"), [2, 3, 1, 0]), 1e-6);
+    answers.assert("step/gradient/conv_pw_7_bn/gamma", &some(&gradient("conv_pw_7_bn.weight")), 1e-6);
+    answers.assert("step/gradient/conv_pw_13_bn/beta", &some(&gradient("conv_pw_13_bn.bias")), 1e-6);
+    for layer in ["conv1_bn", "conv_dw_5_bn", "conv_pw_13_bn"] {
+        for (ours, keras) in [("running_mean", "moving_mean"), ("running_var", "moving_variance")] {
+            answers.assert(&format!("step/{layer}/{keras}"), &some(&named[&format!("{layer}.{ours}")]), 1e-6);
+        }
+    }
+}
+
+/// From the third step on the gradients are tiny, so that epsilon tells.
+#[test]
+fn adam_takes_the_steps_of_keras() {
+    let answers = Answers::of(include_bytes!("../../tests/parity/adam.safetensors"));
+    let variable = Tensor::from_slice(&noise("adam", 16)).set_requires_grad(true);
+    let named = Named::from([("x".to_owned(), variable.shallow_clone())]);
+    let mut adam = Adam::new(Rates { learning_rate: 1e-3, epsilon: 1e-7 }, &named);
+    let mut steps = Vec::new();
+    for step in 0..5 {
+        let gradient = Tensor::from_slice(&noise(&format!("gradient {step}"), 16)) * 10f64.powi(-2 * step);
+        // The gradient of a sum of products is the other factor.
+        (&variable * gradient).sum(Kind::Float).backward();
+        adam.step(&named);
+        steps.extend(some(&variable));
+    }
+    answers.assert("steps", &steps, 1e-6);
+}
+
+#[test]
+fn a_layer_too_few_or_too_many_or_of_another_shape_is_named() {
+    let _alone = draw_alone();
+    let (store, _trunk) = mobilenet(Kind::Float);
+    let named = variables(&store);
+    let load = |layers: Layers, named: &Named| layers.load("mobilenet", named, &["conv_preds"]).unwrap_err().to_string();
+    let made = || Layers::made(&named, weight);
+    let missing = load(made().without("conv_pw_7"), &named);
+    assert_eq!(missing, "the file has no layer conv_pw_7, which mobilenet has: it is of another network, or without its top");
+    let fewer: Named = named.iter().filter(|(name, _)| !name.starts_with("conv1.")).map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+    assert_eq!(load(made(), &fewer), "the file has a layer conv1, which mobilenet has not: it is of another network");
+    let mut other = fewer;
+    other.insert("conv1.weight".to_owned(), Tensor::zeros([16, 3, 3, 3], (Kind::Float, Device::Cpu)));
+    assert_eq!(load(made(), &other), "layer conv1: its kernel is [3, 3, 3, 32] in the file, but [3, 3, 3, 16] in mobilenet");
+}
+
+/// Parameter counts as `model.count_params()` gives them without top, and sides as `keras.applications` checks them.
+#[test]
+fn the_registry_agrees_with_keras_and_with_what_check_knows() {
+    let _alone = draw_alone();
+    let keras = [("mobilenet", 3_228_864)];
+    let names: Vec<&str> = BACKBONES.iter().map(|one| one.name).collect();
+    assert_eq!(names, tomograph::stages::backbones::BACKBONES.iter().map(|one| one.name).collect::<Vec<_>>());
+    assert_eq!(names, keras.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for (backbone, (_, count)) in BACKBONES.iter().zip(keras) {
+        let store = nn::VarStore::new(Device::Cpu);
+        let trunk = (backbone.build)(&store.root(), 0.99);
+        assert_eq!(variables(&store).values().map(|variable| variable.numel()).sum::<usize>(), count);
+        let side = i64::from(backbone.min_side());
+        let maps = no_grad(|| trunk.forward(&backbone.scaling.apply(&images(1, side)), false));
+        assert_eq!(maps.size()[..2], [1, backbone.features]);
+    }
+}
