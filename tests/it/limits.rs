@@ -11,7 +11,8 @@ use std::process::Command;
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         a_read_only_store_loses_nothing: [Need::Root, Need::Program("setpriv", "util-linux")],
-        a_full_disk_loses_nothing: [Need::Root, Need::Program("unshare", "util-linux")],
+        a_full_disk_under_a_command_loses_nothing: [Need::Root, Need::Program("unshare", "util-linux")],
+        a_full_disk_under_a_kind_loses_nothing: [Need::Root, Need::Program("unshare", "util-linux")],
     ]
 }
 
@@ -59,22 +60,35 @@ fn a_read_only_store_loses_nothing() {
     assert_eq!(run_as_nobody(&space, "run numbers.toml --json").success().tasks("cached"), TASKS, "what was there is still there");
 }
 
-fn a_full_disk_loses_nothing() {
+/// Runs a pipeline with its store on a disk of `size`, then once more with room: what the first run said, and the second.
+fn on_a_small_disk(space: &Space, pipeline: &str, size: &str) -> (String, String) {
+    fs::create_dir_all(space.path("cache")).unwrap();
+    let script = r#"mount -t tmpfs -o "size=$2,mode=700" tmpfs cache || exit 99
+        "$0" run "$1"; echo "ended with $?"
+        mount -o remount,size=200m cache || exit 99
+        "$0" run "$1" --json"#;
+    // The mount is in a namespace of its own and goes away with it.
+    let output = space.finish(space.command("unshare").args(["-m", "sh", "-c", script, TOMOGRAPH, pipeline, size])).success();
+    let (first, second) = output.stdout.split_once("ended with 1\n").unwrap_or_else(|| panic!("not 1\n{}", output.text()));
+    assert!(second.contains("\"failed\":0"), "{}", output.text());
+    (first.to_lowercase() + &output.stderr.to_lowercase(), second.to_owned())
+}
+
+fn a_full_disk_under_a_command_loses_nothing() {
     let space = space();
     // A table of a megabyte, five times in all, on three megabytes.
     let many: String = (0..150_000).map(|number| format!("{number}\n")).collect();
     space.write("numbers/d.txt", many);
-    fs::create_dir_all(space.path("cache")).unwrap();
-    let script = r#"mount -t tmpfs -o size=3m,mode=700 tmpfs cache || exit 99
-        "$0" run numbers.toml; echo "ended with $?"
-        mount -o remount,size=100m cache || exit 99
-        "$0" run numbers.toml --json"#;
-    // The mount is in a namespace of its own and goes away with it.
-    let output = space.finish(space.command("unshare").args(["-m", "sh", "-c", script, TOMOGRAPH])).success();
-    let (first, second) = output.stdout.split_once("ended with 1\n").unwrap_or_else(|| panic!("not 1\n{}", output.text()));
-    assert!((first.to_owned() + &output.stderr).to_lowercase().contains("no space left"), "the reason is not said\n{}", output.text());
-    assert!(second.contains("\"failed\":0"), "{}", output.text());
+    let (first, second) = on_a_small_disk(&space, PIPELINE, "3m");
+    assert!(first.contains("no space left"), "the reason is not said: {first}");
+    assert!(second.contains("\"cached\":2"), "what fitted is kept: {second}");
     let sum: u64 = 6 * ((0..150_000).sum::<u64>() + 42);
-    assert_eq!(space.read("results/total.tsv"), format!("sum\n{sum}\n"), "{}", output.text());
-    assert!(space.read(PIPELINE).contains("numbers"));
+    assert_eq!(space.read("results/total.tsv"), format!("sum\n{sum}\n"));
+}
+
+fn a_full_disk_under_a_kind_loses_nothing() {
+    let space = crate::study::without_training();
+    let (first, _) = on_a_small_disk(&space, crate::study::PIPELINE, "100k");
+    assert!(first.contains("no space left") && first.contains("import"), "the reason is not said: {first}");
+    assert_eq!(space.run("run study.toml --json").success().tasks("failed"), [""; 0], "on another disk");
 }

@@ -45,7 +45,8 @@ fn the_version_is_quick() {
         let start = Instant::now();
         let output = space.command(TOMOGRAPH).arg("--version").output().unwrap();
         best = best.min(start.elapsed());
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("tomograph {}\n", env!("CARGO_PKG_VERSION")));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.starts_with(concat!("tomograph ", env!("CARGO_PKG_VERSION"))) && text.lines().count() == 1, "{text}");
     }
     assert!(best < Duration::from_millis(10), "`tomograph --version` takes {best:?}");
 }

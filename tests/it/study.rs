@@ -73,6 +73,14 @@ pub(crate) fn space() -> Space {
     space
 }
 
+/// The same up to the packed arrays: no libtorch needed.
+pub(crate) fn without_training() -> Space {
+    let space = space();
+    let text = space.read(PIPELINE);
+    space.write(PIPELINE, text.split("[stage.train]").next().unwrap());
+    space
+}
+
 /// A picture of somebody ill or well; another number, another noise.
 pub(crate) fn png(ill: bool, number: u32) -> Vec<u8> {
     let mut state = number.wrapping_mul(2_654_435_761).wrapping_add(12345);
