@@ -40,10 +40,11 @@ pub fn decode(declared: &str, bytes: &[u8]) -> String {
         return encoding.decode_without_bom_handling(bytes).0.into_owned();
     }
     // A set that is not declared: UTF-8 where the bytes are, as many writers forget to say.
-    if first.is_empty() && !bytes.contains(&ESCAPE) {
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            return text.to_owned();
-        }
+    if first.is_empty()
+        && !bytes.contains(&ESCAPE)
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return text.to_owned();
     }
     extended(upper_of(&first), bytes)
 }

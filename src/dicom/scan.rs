@@ -315,7 +315,7 @@ impl Scan<'_> {
                     at = at
                         .checked_add(length)
                         .filter(|after| *after <= end)
-                        .ok_or_else(|| Unreadable::new("truncated", "a fragment of the pixel data is longer than what is there"))?
+                        .ok_or_else(|| Unreadable::new("truncated", "a fragment of the pixel data is longer than what is there"))?;
                 }
                 _ => return Err(Unreadable::new("malformed", "no fragment where the pixel data want one")),
             }

@@ -134,43 +134,9 @@ const _: () = assert!(DicomImport::WRITES.len() == FIELDS.len() + 7, "every head
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Digest, Tree};
     use crate::phantom::{Person, Radiograph};
-    use crate::stage::Part;
-
-    fn import(files: &[(&str, Vec<u8>)], identified: bool) -> (Vec<Row>, Vec<(String, String)>) {
-        let folder = tempfile::tempdir().unwrap();
-        let mut tree = Tree { identified, ..Default::default() };
-        for (number, (path, bytes)) in files.iter().enumerate() {
-            let place = folder.path().join(number.to_string());
-            std::fs::write(&place, bytes).unwrap();
-            tree.files.insert((*path).to_owned(), FileRef { digest: Digest::of(bytes), size: bytes.len() as u64, place });
-        }
-        let part = Part { coordinates: Default::default(), tree, hole: None };
-        let inputs = Inputs(BTreeMap::from([("files".to_owned(), vec![part])]));
-        let (mut rows, mut set_aside) = (Vec::new(), Vec::new());
-        let kind = DicomImport {};
-        for item in kind.items(&inputs).unwrap() {
-            match kind.each(&item, &Inputs::default()).unwrap() {
-                Each::Quarantined { class, .. } => set_aside.push((item.item, class)),
-                Each::Made(made) => rows.extend(made.into_iter().map(|made| {
-                    Row {
-                        item: made.item.unwrap(),
-                        values: made.row.into_iter().collect(),
-                        files: made
-                            .files
-                            .into_iter()
-                            .map(|(path, bytes)| (path, FileRef { digest: Digest::of(&bytes), size: 0, place: Default::default() }))
-                            .collect(),
-                    }
-                })),
-            }
-        }
-        let mut aside = Vec::new();
-        kind.finish(&mut rows, &mut aside).unwrap();
-        set_aside.extend(aside.into_iter().map(|one| (one.item, one.class)));
-        (rows, set_aside)
-    }
+    use crate::stages::testing::World;
+    use crate::table::Table;
 
     #[test]
     fn files_are_indexed_and_others_set_aside() {
@@ -178,27 +144,33 @@ mod tests {
         let radiograph = Radiograph::make(1, &person, &person.exams[0], 32).unwrap();
         let mut other = radiograph.dicom.clone();
         *other.last_mut().unwrap() ^= 1;
-        let mut cut = radiograph.dicom.clone();
-        cut.truncate(cut.len() - 10);
-        let files = [
-            ("a", radiograph.dicom.clone()),
-            ("b/again", radiograph.dicom.clone()),
-            ("c", other),
-            ("d", cut),
-            ("README", b"hello".to_vec()),
-        ];
-        let (rows, aside) = import(&files, false);
-        assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].item.as_str(), rows[0].values["subject"].as_str()), (radiograph.sop_instance_uid.as_str(), person.id.as_str()));
-        assert_eq!(rows[0].files[0].0, format!("{}/{}/{}.dcm", person.id, radiograph.study_instance_uid, radiograph.sop_instance_uid));
-        assert_eq!(
-            rows[0].values.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
-            DicomImport::WRITES.iter().copied().collect()
-        );
-        let mut classes: Vec<&str> = aside.iter().map(|(_, class)| class.as_str()).collect();
+        let cut = &radiograph.dicom[..radiograph.dicom.len() - 10];
+        let mut world = World::new();
+        let files: [(&str, &[u8]); 5] =
+            [("a", &radiograph.dicom), ("b/again", &radiograph.dicom), ("c", &other), ("d", cut), ("README", b"hello")];
+        world.connect("files", &files);
+        let tree = world.map(&DicomImport {}).unwrap();
+        let index = Table::from_tsv(&tree.read("index.tsv").unwrap()).unwrap();
+        assert_eq!(index.rows.len(), 1);
+        let value = |column: &str| index.rows[0][index.column(column).unwrap()].as_str();
+        assert_eq!((value("item"), value("subject")), (radiograph.sop_instance_uid.as_str(), person.id.as_str()));
+        let file = format!("{}/{}/{}.dcm", person.id, radiograph.study_instance_uid, radiograph.sop_instance_uid);
+        assert_eq!((value("file"), tree.files.contains_key(&file)), (file.as_str(), true));
+        let aside = Table::from_tsv(&tree.read("quarantine.tsv").unwrap()).unwrap();
+        let at = aside.column("class").unwrap();
+        let mut classes: Vec<&str> = aside.rows.iter().map(|row| row[at].as_str()).collect();
         classes.sort_unstable();
         assert_eq!(classes, ["duplicate", "not-dicom", "truncated"]);
-        let (rows, _) = import(&files[..1], true);
-        assert_eq!(rows[0].item, item_name(true, &radiograph.sop_instance_uid));
+    }
+
+    #[test]
+    fn items_of_people_are_hashed() {
+        let person = Person::draw(1, 1, 1.0);
+        let radiograph = Radiograph::make(1, &person, &person.exams[0], 32).unwrap();
+        let mut world = World::new();
+        world.connect("files", &[("a", &radiograph.dicom)]).tree.identified = true;
+        let tree = world.map(&DicomImport {}).unwrap();
+        let index = Table::from_tsv(&tree.read("index.tsv").unwrap()).unwrap();
+        assert_eq!(index.rows[0][index.column("item").unwrap()], item_name(true, &radiograph.sop_instance_uid));
     }
 }

@@ -28,7 +28,7 @@ pub fn serve(kinds: &[Kind], kind: &str) -> Result<()> {
     limit(Resource::As, hello.memory)?;
     std::thread::scope(|scope| {
         let work = || -> Result<()> {
-            answers.write_all(&frame(&Header::ready(BUILD))?).and_then(|()| Ok(answers.flush()?)).context("cannot answer")?;
+            answers.write_all(&frame(&Header::ready(BUILD))?).and_then(|()| answers.flush()).context("cannot answer")?;
             while let Some(item) = read_frame::<Item>(&mut questions)? {
                 // A panic is a decoder's way to give up. What it says may hold people's data.
                 let answer = catch_unwind(AssertUnwindSafe(|| map.each(&item, &hello.whole))).unwrap_or_else(|_| {
