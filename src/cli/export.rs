@@ -32,7 +32,8 @@ pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> 
     let (tasks, port) = project.find_one(&args.task)?;
     let &[id] = tasks.as_slice() else {
         let names: Vec<String> = tasks.iter().take(3).map(|id| project.pipeline.tasks[id.0].title()).collect();
-        return Err(Wrong(format!("{} is {} tasks ({}, …): name one", args.task, tasks.len(), names.join(", "))).into());
+        let more = if tasks.len() > names.len() { ", …" } else { "" };
+        return Err(Wrong(format!("{} is {} tasks ({}{more}): name one", args.task, tasks.len(), names.join(", "))).into());
     };
     let task = &project.pipeline.tasks[id.0];
     let port = match (port, task.outputs.first()) {
@@ -43,7 +44,7 @@ pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> 
     let record = match standing(&project, &[id], false)?.pop() {
         Some(Standing::Current(record)) => record,
         Some(Standing::Old(_)) => {
-            bail!("{} is out of date, or a source is not there: run it first (`tomograph why` says what changed)", task.title())
+            bail!("what there is of {} is of an earlier run: run it again first (`tomograph why` says what changed)", task.title())
         }
         Some(Standing::Nothing) | None => bail!("{} has no result yet: run it first", task.title()),
     };

@@ -60,7 +60,12 @@ fn types() -> String {
 
 fn list(kinds: &[Kind]) -> String {
     let rows: Vec<Vec<String>> = kinds.iter().map(|kind| vec![kind.name.to_owned(), flow(kind)]).collect();
-    let mut text = grid(&rows, "");
+    let mut text = String::new();
+    for (line, kind) in grid(&rows, "").lines().zip(kinds) {
+        let schema = (kind.schema)().to_value();
+        let first = about(&schema).split("\n\n").next().unwrap_or_default();
+        let _ = write!(text, "{line}\n{}", wrap(first, "    ", WIDTH));
+    }
     text.push_str("\n`tomograph kinds NAME` explains one, `tomograph kinds --types` the artifacts.\nA stage may also have a `command` instead of a kind.\n");
     text
 }

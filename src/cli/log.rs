@@ -50,8 +50,8 @@ fn of_pipeline(project: &Project, runs: &[Run]) -> String {
     let mut rows = vec![["run", "began", "cached", "ran", "failed", "skipped", "took", ""].map(str::to_owned).to_vec()];
     for run in runs.iter().rev().take(LISTED).rev() {
         let tasks = |outcome: &str| run.tasks.iter().filter(|task| task.outcome == outcome).count().to_string();
-        let took = run.summary.as_ref().and_then(|summary| summary.get("seconds")?.as_f64()).map(duration).unwrap_or_default();
-        let end = if run.summary.is_none() { "not ended: killed, or running now" } else { "" };
+        let took = run.seconds.map(duration).unwrap_or_default();
+        let end = if run.seconds.is_none() { "not ended: killed, or running now" } else { "" };
         let [cached, ran, failed, skipped] = ["cached", "ran", "failed", "skipped"].map(tasks);
         rows.push(vec![run.id.clone(), moment(&run.started), cached, ran, failed, skipped, took, end.to_owned()]);
     }

@@ -74,7 +74,7 @@ pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
 fn heading(project: &Project, task: &Task, standing: &Standing, record: &Record) -> String {
     let mut text = task.title();
     if matches!(standing, Standing::Old(_)) {
-        text.push_str(" (out of date: a run would make it anew, `tomograph why` says why)");
+        text.push_str(" (of an earlier run: the pipeline or a source is another one now, `tomograph why` says how)");
     }
     let threads = count(record.threads as u64, "thread");
     let _ = write!(

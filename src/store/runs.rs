@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Now, as [`utc`] writes it.
 pub fn now() -> String {
@@ -43,7 +43,7 @@ pub fn utc(moment: SystemTime) -> String {
 enum Line {
     Begin { pipeline: String, started: String, about: serde_json::Value },
     Task(RunTask),
-    End { ended: String, summary: serde_json::Value },
+    End { ended: String, seconds: f64, summary: serde_json::Value },
 }
 
 /// What became of a task in a run.
@@ -77,7 +77,9 @@ pub struct Run {
     pub about: serde_json::Value,
     /// Tasks in the order in which they ended.
     pub tasks: Vec<RunTask>,
-    /// The summary; none for a run that was killed or is not over.
+    /// Wall time; none for a run that was killed or is not over.
+    pub seconds: Option<f64>,
+    /// The summary, likewise.
     pub summary: Option<serde_json::Value>,
 }
 
@@ -109,7 +111,14 @@ impl Store {
             journal = Some(file);
         }
         let inner = Inner { journal, last: Vec::new() };
-        Ok(RunLog { root: self.root().to_owned(), index: self.index.clone(), pipeline: pipeline.to_owned(), id, inner: Mutex::new(inner) })
+        Ok(RunLog {
+            root: self.root().to_owned(),
+            index: self.index.clone(),
+            pipeline: pipeline.to_owned(),
+            id,
+            begun: Instant::now(),
+            inner: Mutex::new(inner),
+        })
     }
 
     /// The last key of each task of a pipeline, from the index and the journals it has not seen yet.
@@ -133,12 +142,19 @@ impl Store {
     pub fn runs(&self, pipeline: &str) -> Result<Vec<Run>> {
         let mut runs = Vec::new();
         for path in files_of(&self.journals(pipeline)).map_err(|error| trouble(self.root(), error))? {
-            let mut run = Run { id: stem(&path), started: String::new(), about: serde_json::Value::Null, tasks: Vec::new(), summary: None };
+            let mut run = Run {
+                id: stem(&path),
+                started: String::new(),
+                about: serde_json::Value::Null,
+                tasks: Vec::new(),
+                seconds: None,
+                summary: None,
+            };
             for line in read_journal(&path).map_err(|error| trouble(self.root(), error))? {
                 match line {
                     Line::Begin { started, about, .. } => (run.started, run.about) = (started, about),
                     Line::Task(task) => run.tasks.push(task),
-                    Line::End { summary, .. } => run.summary = Some(summary),
+                    Line::End { seconds, summary, .. } => (run.seconds, run.summary) = (Some(seconds), Some(summary)),
                 }
             }
             runs.push(run);
@@ -172,6 +188,7 @@ pub struct RunLog {
     index: Arc<Index>,
     pipeline: String,
     id: String,
+    begun: Instant,
     inner: Mutex<Inner>,
 }
 
@@ -217,7 +234,7 @@ impl RunLog {
         let mut inner = lock(&self.inner);
         let Some(journal) = &mut inner.journal else { return Ok(()) };
         let mut end = || -> io::Result<u64> {
-            write_line(journal, &Line::End { ended: now(), summary: summary.clone() })?;
+            write_line(journal, &Line::End { ended: now(), seconds: self.begun.elapsed().as_secs_f64(), summary: summary.clone() })?;
             journal.flush()?;
             Ok(journal.get_ref().metadata()?.len())
         };
