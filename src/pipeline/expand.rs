@@ -151,7 +151,7 @@ impl Arrivals {
 fn translation(from: &Axis<'_>, field: Option<&str>, to: &Axis<'_>) -> Vec<Option<u32>> {
     let value = |value: &super::document::AxisValue<'_>| match field {
         None => Some(value.value.clone()),
-        Some(field) => value.fields.get(field).and_then(super::document::scalar),
+        Some(field) => value.fields.get(field).and_then(super::values::scalar),
     };
     let place = |value| to.values.iter().position(|one| one.value == value).map(|place| place as u32);
     from.values.iter().map(|one| value(one).and_then(place)).collect()

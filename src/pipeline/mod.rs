@@ -14,9 +14,11 @@ mod overlay;
 mod params;
 mod publish;
 mod reference;
+mod schema;
 mod tables;
 mod tasks;
 mod template;
+mod values;
 mod wiring;
 
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod tests;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{Action, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Task, TaskId, show_pieces};
+pub use schema::schema_text;
 
 use crate::stage::Kind;
 use diagnostic::Problems;

@@ -4,7 +4,8 @@
 
 use super::Overlay;
 use super::diagnostic::{Diagnostic, Problems};
-use super::document::{Axis, AxisValue, Node, move_to, scalar};
+use super::document::{Axis, AxisValue};
+use super::values::{Node, move_to, scalar};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,9 +1,10 @@
 //! Params of a task: placeholders checked once, then replaced and read by the kind, once for all cells that agree.
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::document::{Document, Node, OverrideDecl, StageDecl, from_toml, inside, leave_out, scalar};
+use super::document::{Document, OverrideDecl, StageDecl};
 use super::model::Piece;
 use super::template::{Fragment, each_string, has_braces, parse, substitute};
+use super::values::{Node, from_toml, inside, leave_out, scalar};
 use super::wiring::reach;
 use crate::stage::{Configured, Kind};
 use std::collections::BTreeSet;
@@ -293,7 +294,7 @@ pub(crate) fn configure(kind: &'static Kind, params: &Node<'_>, whose: &str, pro
         if left_out.iter().any(|name| name == problem.param) {
             continue;
         }
-        let message = if problem.param.is_empty() { problem.message } else { format!("`{}` {}", problem.param, problem.message) };
+        let message = if problem.param.is_empty() { problem.message } else { format!("`{}`: {}", problem.param, problem.message) };
         let diagnostic = Diagnostic::error(span, message);
         problems.push_first(if whose.is_empty() { diagnostic } else { diagnostic.label(format!("in {whose}")) });
         wrong = true;

@@ -1,12 +1,13 @@
 //! Cells → tasks and source cells: params read, parts found, arguments taken apart.
 
 use super::diagnostic::{Diagnostic, Problems, nearest};
-use super::document::{Document, Node, OverrideDecl, StageDecl};
+use super::document::{Document, OverrideDecl, StageDecl};
 use super::expand::{Arrivals, Cells, Test, tests};
 use super::model::{Action, Command, Edge, Origin, Output, Piece, Policy, Source, SourceId, Task, TaskId};
 use super::params::{Checker, Place, Read, configure, filled, json, look_up};
 use super::tables::{NeedsTable, PolicyTable};
 use super::template::{Fragment, joined, parse};
+use super::values::Node;
 use super::wiring::{From, Stage, Wiring, unknown_artifact};
 use crate::stage::{Artifact, Coordinates, Count, Kind, Needs, Value, show_coordinates};
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -2,8 +2,8 @@
 //!
 //! Knows the grammar and how values are put in their place; which names exist is for its callers.
 
-use crate::pipeline::document::{Node, scalar};
 use crate::pipeline::model::Piece;
+use crate::pipeline::values::{Node, move_to, scalar};
 use std::borrow::Cow;
 use std::ops::Range;
 use toml::Spanned;
@@ -119,7 +119,7 @@ pub(crate) fn substitute<'i>(node: &Node<'i>, look_up: &dyn Fn(&Fragment) -> Opt
     match node.get_ref() {
         DeValue::String(text) => {
             let mut filled = Spanned::new(node.span(), string(text, look_up));
-            crate::pipeline::document::move_to(&mut filled, &node.span());
+            move_to(&mut filled, &node.span());
             filled
         }
         DeValue::Array(values) => {

@@ -2,14 +2,16 @@
 //!
 //! Works on stages as wholes; cells come after, in `expand`.
 
-use super::diagnostic::{Diagnostic, Problems, nearest, quoted};
-use super::document::{Document, InputDecl, ReferenceDecl, StageDecl, inside};
-use super::overlay::is_value;
+mod fits;
+mod order;
+mod select;
+
+use super::diagnostic::{Diagnostic, Problems, nearest};
+use super::document::{Document, InputDecl, ReferenceDecl, StageDecl};
 use super::reference::{Choice, Name};
+use super::values::inside;
 use crate::stage::{Artifact, Count, Kind, Port, Role};
-use petgraph::algo::tarjan_scc;
-use petgraph::graph::{DiGraph, NodeIndex};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// What the stages are and how they hang together.
@@ -219,70 +221,6 @@ impl<'a, 'i> Wirer<'a, 'i> {
         sound
     }
 
-    /// Stages, each after those it refers to, as written where that leaves a choice; and those on circles or after one.
-    fn order(&mut self) -> (Vec<usize>, Vec<usize>) {
-        let stages = &self.document.stages;
-        let mut graph: DiGraph<(), Range<usize>> = DiGraph::new();
-        let nodes: Vec<NodeIndex> = stages.iter().map(|_| graph.add_node(())).collect();
-        for (number, decl) in stages.iter().enumerate() {
-            for reference in decl.inputs.iter().flat_map(|input| &input.references) {
-                if let Some(Named::Stage(other)) = self.names.get(reference.reference.name.text.as_str()) {
-                    graph.add_edge(nodes[*other], nodes[number], reference.span.clone());
-                }
-            }
-        }
-        for circle in tarjan_scc(&graph) {
-            let itself = circle.len() == 1 && graph.find_edge(circle[0], circle[0]).is_some();
-            if circle.len() > 1 || itself {
-                let first = circle.iter().copied().min_by_key(|node| node.index()).unwrap_or(circle[0]);
-                self.circle(&graph, first);
-            }
-        }
-        let mut waiting: Vec<usize> = nodes.iter().map(|node| graph.neighbors_directed(*node, petgraph::Incoming).count()).collect();
-        let mut ready: BTreeSet<usize> = (0..stages.len()).filter(|number| waiting[*number] == 0).collect();
-        let mut order = Vec::new();
-        while let Some(next) = ready.pop_first() {
-            order.push(next);
-            for follower in graph.neighbors(nodes[next]) {
-                waiting[follower.index()] -= 1;
-                if waiting[follower.index()] == 0 {
-                    ready.insert(follower.index());
-                }
-            }
-        }
-        let circular = (0..stages.len()).filter(|number| waiting[*number] > 0).collect();
-        (order, circular)
-    }
-
-    /// Reports the shortest circle through `first`.
-    fn circle(&mut self, graph: &DiGraph<(), Range<usize>>, first: NodeIndex) {
-        let mut before: BTreeMap<NodeIndex, NodeIndex> = BTreeMap::new();
-        let mut queue = VecDeque::from([first]);
-        while let Some(node) = queue.pop_front() {
-            let mut next: Vec<NodeIndex> = graph.neighbors(node).collect();
-            next.sort();
-            for follower in next {
-                if let std::collections::btree_map::Entry::Vacant(entry) = before.entry(follower) {
-                    entry.insert(node);
-                    queue.push_back(follower);
-                }
-            }
-        }
-        let mut path = vec![first];
-        let mut node = before.get(&first).copied().unwrap_or(first);
-        while node != first {
-            path.push(node);
-            node = before.get(&node).copied().unwrap_or(first);
-        }
-        path.push(first);
-        path.reverse();
-        let names: Vec<&str> = path.iter().map(|node| self.document.stages[node.index()].name.as_str()).collect();
-        let mut spans = path.windows(2).filter_map(|pair| graph.find_edge(pair[0], pair[1]).map(|edge| graph[edge].clone()));
-        let Some(span) = spans.next() else { return };
-        let circle = Diagnostic::error(span, format!("stages wait for each other in a circle: {}", names.join(" → ")));
-        self.problems.push(spans.fold(circle, |circle, span| circle.also(span, "")));
-    }
-
     /// Wires and axes of a stage whose producers are wired.
     fn connect(&mut self, number: usize, wiring: &mut Wiring) {
         let decl = &self.document.stages[number];
@@ -392,157 +330,6 @@ impl<'a, 'i> Wirer<'a, 'i> {
         let (label, span, text) = (decl.label.clone(), decl.span.clone(), decl.text.clone());
         Some(Wire { port: input.port.clone(), label, from, chosen, selection, span, text })
     }
-
-    /// The output that is meant: the one named, else the main one where it fits, else the only one that fits.
-    fn output(&mut self, decl: &ReferenceDecl, outputs: &[OutPort], port: Option<&Port>) -> Option<(String, bool)> {
-        let stage = &decl.reference.name.text;
-        if let Some(name) = &decl.reference.port {
-            let Some(output) = outputs.iter().find(|output| output.name == name.text) else {
-                let span = inside(self.text, &decl.span, &decl.text, &name.at);
-                let unknown = Diagnostic::error(span, format!("`{stage}` has no output `{}`", name.text));
-                self.problems.push(unknown.suggest(&name.text, outputs.iter().map(|output| output.name.as_str())));
-                return None;
-            };
-            let Some(port) = port else { return Some((output.name.clone(), false)) };
-            return match fits(output, port) {
-                Ok(chosen) => Some((output.name.clone(), chosen)),
-                Err(misfit) => {
-                    let others: Vec<String> = fitting(outputs, port).map(|(output, _)| format!("{stage}.{}", output.name)).collect();
-                    self.problems.push(misfit.say(decl, &format!("{stage}.{}", output.name), output, port, &others));
-                    // The axes are known all the same.
-                    Some((output.name.clone(), false))
-                }
-            };
-        }
-        let Some(port) = port else { return Some((outputs[0].name.clone(), false)) };
-        let main = fits(&outputs[0], port);
-        if let Ok(chosen) = main {
-            return Some((outputs[0].name.clone(), chosen));
-        }
-        let found: Vec<(&OutPort, bool)> = fitting(outputs, port).collect();
-        match (found.as_slice(), main) {
-            ([(output, chosen)], _) => Some((output.name.clone(), *chosen)),
-            ([], Err(misfit)) => {
-                self.problems.push(misfit.say(decl, stage, &outputs[0], port, &[]));
-                Some((outputs[0].name.clone(), false))
-            }
-            _ => {
-                let candidates: Vec<String> = found.iter().map(|(output, _)| format!("{stage}.{}", output.name)).collect();
-                let message = format!("several outputs of `{stage}` fit port `{}`", port.name);
-                self.problems.push(Diagnostic::error(decl.span.clone(), message).help(format!("say which: {}", quoted(&candidates))));
-                Some((found[0].0.name.clone(), false))
-            }
-        }
-    }
-
-    fn source_fits(&mut self, source: usize, decl: &ReferenceDecl, port: &Port) {
-        let table = &self.document.sources[source].table;
-        let artifact = match (&table.r#type, &decl.reference.inside) {
-            (_, Some(_)) | (None, None) => Artifact::Files,
-            (Some(name), None) => match name.get_ref().parse() {
-                Ok(artifact) => artifact,
-                Err(()) => return,
-            },
-        };
-        let output = OutPort { name: String::new(), artifact, role: None };
-        let path = decl.reference.inside.as_deref().or(table.path.as_ref().map(|path| path.get_ref().as_str())).unwrap_or_default();
-        let one_file = artifact == Artifact::Files && is_one_file(path);
-        let read_as = [Artifact::Table, Artifact::Cohort];
-        if one_file && port.holds.iter().any(|artifact| read_as.contains(artifact)) {
-            return;
-        }
-        if let Err(misfit) = fits(&output, port) {
-            let mut diagnostic = misfit.say(decl, &decl.text, &output, port, &[]);
-            if artifact == Artifact::Files {
-                let wanted = port.holds[0];
-                diagnostic.help = Some(match port.holds.iter().any(|artifact| read_as.contains(artifact)) {
-                    true => format!("name one file inside it, such as `{}/table.csv`", decl.reference.name.text),
-                    false => format!("a folder that holds {wanted} as `tomograph export` writes it says `type = \"{wanted}\"`"),
-                });
-            }
-            self.problems.push(diagnostic);
-        }
-    }
-
-    fn selection(&mut self, decl: &ReferenceDecl, axes: &[usize]) -> Option<Selection> {
-        let mut selection = Selection::default();
-        let mut ended: BTreeSet<usize> = BTreeSet::new();
-        for selector in &decl.reference.selectors {
-            let span = inside(self.text, &decl.span, &decl.text, &selector.at);
-            let Some(name) = &selector.axis else {
-                let named: BTreeSet<usize> =
-                    decl.reference.selectors.iter().filter_map(|one| self.axis(&one.axis.as_ref()?.text)).collect();
-                let all: Vec<usize> = axes.iter().copied().filter(|axis| !named.contains(axis)).collect();
-                ended.extend(&all);
-                selection.gathered.extend(all);
-                continue;
-            };
-            let axis = self.selected_axis(decl, name, axes)?;
-            match &selector.choice {
-                Choice::All => {
-                    selection.gathered.push(axis);
-                    ended.insert(axis);
-                }
-                Choice::Values(names) => {
-                    let values = self.values(decl, axis, names)?;
-                    if values.len() == 1 {
-                        ended.insert(axis);
-                    }
-                    selection.fixed.push((axis, values));
-                }
-                Choice::Other { axis: other, field } => {
-                    let Some(other) = self.axis(other) else {
-                        self.unknown_axis(span, other);
-                        return None;
-                    };
-                    let lacks = |field: &String| self.document.axes[other].values.iter().any(|value| !value.fields.contains_key(field));
-                    if let Some(field) = field.as_ref().filter(|field| lacks(field)) {
-                        let name = &self.document.axes[other].name;
-                        self.problems.push(Diagnostic::error(span, format!("not every value of axis `{name}` has a field `{field}`")));
-                        return None;
-                    }
-                    selection.by.push((axis, other, field.clone()));
-                    ended.insert(axis);
-                }
-            }
-        }
-        selection.gathered.sort_unstable();
-        selection.flow = axes.iter().copied().filter(|axis| !ended.contains(axis)).collect();
-        Some(selection)
-    }
-
-    fn selected_axis(&mut self, decl: &ReferenceDecl, name: &Name, axes: &[usize]) -> Option<usize> {
-        let found = self.axis(&name.text).filter(|axis| axes.contains(axis));
-        if found.is_none() {
-            let span = inside(self.text, &decl.span, &decl.text, &name.at);
-            let message = format!("`{}` has no axis `{}`", decl.reference.name.text, name.text);
-            let known = self.axis_names(axes);
-            let diagnostic = Diagnostic::error(span, message);
-            self.problems.push(match known.is_empty() {
-                true => diagnostic.help("it is the same for every cell: leave the selector out"),
-                false => diagnostic.suggest(&name.text, known),
-            });
-        }
-        found
-    }
-
-    fn values(&mut self, decl: &ReferenceDecl, axis: usize, names: &[Name]) -> Option<Vec<u32>> {
-        let values = &self.document.axes[axis].values;
-        let mut found = BTreeSet::new();
-        for name in names {
-            match values.iter().position(|value| is_value(&value.value, &name.text)) {
-                Some(value) => found.insert(value as u32),
-                None => {
-                    let span = inside(self.text, &decl.span, &decl.text, &name.at);
-                    let known: Vec<String> = values.iter().map(|value| value.value.to_string()).collect();
-                    let message = format!("axis `{}` has no value `{}`", self.document.axes[axis].name, name.text);
-                    self.problems.push(Diagnostic::error(span, message).suggest(&name.text, known.iter().map(String::as_str)));
-                    return None;
-                }
-            };
-        }
-        Some(found.into_iter().collect())
-    }
 }
 
 /// How an axis that exists could arrive at a stage.
@@ -557,61 +344,4 @@ pub(crate) fn reach(axis: &str, here: &[&str]) -> String {
 pub(crate) fn unknown_artifact(name: &toml::Spanned<String>) -> Diagnostic {
     let known = Artifact::ALL.iter().map(|(_, name, _)| *name);
     Diagnostic::error(name.span(), format!("unknown artifact `{}`", name.get_ref())).suggest(name.get_ref(), known)
-}
-
-/// Whether a path means one file: no glob, and a last part with an ending.
-fn is_one_file(path: &str) -> bool {
-    let last = path.rsplit('/').next().unwrap_or_default();
-    !path.contains(['*', '?', '[']) && last.rsplit_once('.').is_some_and(|(stem, ending)| !stem.is_empty() && !ending.is_empty())
-}
-
-/// Why an output does not fit a port.
-enum Misfit {
-    Artifact,
-    Role,
-}
-
-/// Whether an output fits a port, and if so whether as a chosen list where one is taken.
-fn fits(output: &OutPort, port: &Port) -> Result<bool, Misfit> {
-    if port.holds.contains(&output.artifact) {
-        return match output.role {
-            Some(role) if !port.roles.is_empty() && !port.roles.contains(&role) => Err(Misfit::Role),
-            _ => Ok(false),
-        };
-    }
-    let chosen = output.artifact == Artifact::Models && port.holds.contains(&Artifact::Model) && port.count != Count::Many;
-    if chosen { Ok(true) } else { Err(Misfit::Artifact) }
-}
-
-fn fitting<'a>(outputs: &'a [OutPort], port: &'a Port) -> impl Iterator<Item = (&'a OutPort, bool)> {
-    outputs.iter().filter_map(|output| fits(output, port).ok().map(|chosen| (output, chosen)))
-}
-
-impl Misfit {
-    fn say(&self, decl: &ReferenceDecl, shown: &str, output: &OutPort, port: &Port, others: &[String]) -> Diagnostic {
-        let accepted = |names: Vec<String>| names.join(" or ");
-        let diagnostic = match (self, output.role) {
-            (Self::Role, Some(role)) => {
-                let roles = accepted(port.roles.iter().map(|role| format!("`{role}`")).collect());
-                let message = format!("`{shown}` gives arrays of role `{role}`, port `{}` takes {roles}", port.name);
-                let trains = !port.roles.iter().any(|role| matches!(role, Role::Test | Role::All));
-                match (role, trains) {
-                    (Role::Test, true) => Diagnostic::error(decl.span.clone(), message).label("test data must not reach a training"),
-                    (Role::All, true) => {
-                        Diagnostic::error(decl.span.clone(), message).label("these hold the test data, which must not reach a training")
-                    }
-                    _ => Diagnostic::error(decl.span.clone(), message),
-                }
-            }
-            _ => {
-                let holds = accepted(port.holds.iter().map(|artifact| format!("`{artifact}`")).collect());
-                let message = format!("`{shown}` gives `{}`, port `{}` takes {holds}", output.artifact, port.name);
-                Diagnostic::error(decl.span.clone(), message)
-            }
-        };
-        match others {
-            [] => diagnostic,
-            _ => diagnostic.help(format!("this fits: {}", quoted(others))),
-        }
-    }
 }

@@ -24,6 +24,7 @@ mod demo;
 mod learn;
 mod limits;
 mod numbers;
+mod pipelines;
 mod programs;
 mod rerun;
 mod space;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         learn::trials(),
         limits::trials(),
+        pipelines::trials(),
         programs::trials(),
         rerun::trials(),
         tidy::trials(),
