@@ -8,6 +8,7 @@
 //! Knows nothing of terminals (it sends [`Event`]s) and nothing of how a kind does its work.
 
 mod children;
+mod chosen;
 mod command;
 mod devices;
 mod events;

@@ -6,7 +6,7 @@ use super::children::Children;
 use super::devices::Slot;
 use super::order::BUILD;
 use super::task::{Job, Made};
-use super::{End, Message, Options, Queued, command, pool, torch};
+use super::{End, Message, Options, Queued, chosen, command, pool, torch};
 use crate::pipeline::{Action, Origin, TaskId};
 use crate::plan::Planner;
 use crate::stage::{Inputs, Note, Work};
@@ -110,12 +110,36 @@ impl Carried<'_, '_> {
             cancelled: self.cancelled,
             notes: Box::new(note),
         };
-        let result = self.work(&job, slot).and_then(|made| self.record(queued, &job, made, &started, slot, &warnings));
+        let result = self.make(&job, queued, slot).and_then(|made| self.record(queued, &job, made, &started, slot, &warnings));
         match &result {
             Ok(record) => line(&format!("done in {:.1} s", record.seconds)),
             Err(error) => line(&format!("failed: {error:#}")),
         }
         result
+    }
+
+    /// The task's outputs: made at once, or part by part where a chosen list arrives.
+    fn make(&self, job: &Job, queued: &Queued, slot: Option<&Slot>) -> Result<Made> {
+        let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
+        let Some(port) = chosen::port(task) else { return self.work(job, slot) };
+        let (axes, parts) = chosen::parts(&job.inputs, port, &queued.manifest)?;
+        let mut made = Vec::with_capacity(parts.len());
+        for (number, part) in parts.iter().enumerate() {
+            job.note(Note::Progress { done: number as u64, of: parts.len() as u64, text: "parts".to_owned() });
+            let trees = match chosen::standing(store, &part.key())? {
+                Some(trees) => trees,
+                None => {
+                    let alone = Queued { key: part.key(), manifest: part.manifest.bytes(), reasons: Vec::new() };
+                    let job = job.with_inputs(part.inputs.clone(), store.state_path(&alone.key));
+                    let started = (crate::store::now(), Instant::now());
+                    let outputs = self.work(&job, slot)?;
+                    let record = self.record(&alone, &job, outputs, &started, slot, &Mutex::default())?;
+                    chosen::trees(store, &record)?.context("what a part gave is gone from the store")?
+                }
+            };
+            made.push(trees);
+        }
+        chosen::combine(job, task, &axes, &parts, &made)
     }
 
     fn work(&self, job: &Job, slot: Option<&Slot>) -> Result<Made> {

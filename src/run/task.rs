@@ -27,7 +27,27 @@ pub(super) struct Job<'a> {
     pub(super) notes: Box<dyn Fn(Note) + Send + Sync + 'a>,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// The same task with other inputs and a state folder of its own.
+    pub(super) fn with_inputs<'b>(&'b self, inputs: Inputs, state: PathBuf) -> Job<'b>
+    where
+        'a: 'b,
+    {
+        Job {
+            title: self.title.clone(),
+            store: self.store,
+            root: self.root.clone(),
+            inputs,
+            coordinates: self.coordinates.clone(),
+            threads: self.threads,
+            program: self.program.clone(),
+            log: self.log.clone(),
+            state,
+            cancelled: self.cancelled,
+            notes: Box::new(|note| self.note(note)),
+        }
+    }
+
     pub(super) fn note(&self, note: Note) {
         (self.notes)(note);
     }

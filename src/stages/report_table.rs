@@ -2,10 +2,11 @@
 
 use crate::report::{Metrics, Report, Run, csv, latex, markdown};
 use crate::stage::{Artifact, Context, Params, Part, Port, Problem, Whole, show_coordinates};
+use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lays out the metrics of many runs: one row per run with its coordinates, then mean ± standard deviation over repetitions.
 ///
@@ -65,7 +66,7 @@ impl Params for ReportTable {
 
 impl Whole for ReportTable {
     fn run(&self, cx: &Context) -> Result<()> {
-        let runs: Vec<Run> = cx.inputs.many("runs").iter().map(read).collect::<Result<_>>()?;
+        let runs: Vec<Run> = cx.inputs.many("runs").iter().map(read).collect::<Result<Vec<_>>>()?.concat();
         ensure!(!runs.is_empty(), "nothing is connected to port `runs`");
         let min_count = if cx.inputs.identified() { self.min_count } else { 0 };
         let report = Report::new(&runs, &self.columns(&runs)?, &self.over, min_count);
@@ -90,16 +91,28 @@ impl ReportTable {
     }
 }
 
-fn read(part: &Part) -> Result<Run> {
-    let coordinates = part.coordinates.iter().map(|(axis, value)| (axis.clone(), value.to_string())).collect();
-    let outcome = match &part.hole {
-        Some(class) => Err(class.clone()),
-        None => {
-            let metrics: Result<Metrics> = part.tree.read("metrics.json").and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-            Ok(metrics.with_context(|| format!("the metrics of [{}]", show_coordinates(&part.coordinates)))?)
-        }
+/// The run of a part; the runs of a chosen list, which has a folder per part beside `parts.tsv`.
+fn read(part: &Part) -> Result<Vec<Run>> {
+    let coordinates: BTreeMap<String, String> = part.coordinates.iter().map(|(axis, value)| (axis.clone(), value.to_string())).collect();
+    if let Some(class) = &part.hole {
+        return Ok(vec![Run { coordinates, outcome: Err(class.clone()) }]);
+    }
+    let metrics = |path: &str| -> Result<Metrics> {
+        let metrics = part.tree.read(path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        metrics.with_context(|| format!("the metrics of [{}]", show_coordinates(&part.coordinates)))
     };
-    Ok(Run { coordinates, outcome })
+    if !part.tree.files.contains_key("parts.tsv") {
+        return Ok(vec![Run { coordinates, outcome: Ok(metrics("metrics.json")?) }]);
+    }
+    let list = Table::from_tsv(&part.tree.read("parts.tsv")?)?;
+    let at_part = list.column("part")?;
+    let run = |row: &Vec<String>| {
+        let mut coordinates = coordinates.clone();
+        let own = list.columns.iter().zip(row).filter(|(column, _)| *column != "part");
+        coordinates.extend(own.map(|(column, value)| (column.clone(), value.clone())));
+        Ok(Run { coordinates, outcome: Ok(metrics(&format!("{}/metrics.json", row[at_part]))?) })
+    };
+    list.rows.iter().map(run).collect()
 }
 
 #[cfg(test)]

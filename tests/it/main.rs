@@ -17,6 +17,8 @@ macro_rules! trials {
 }
 
 mod bad_input;
+#[cfg(feature = "torch")]
+mod chosen;
 mod crash;
 #[cfg(feature = "torch")]
 mod demo;
@@ -34,6 +36,8 @@ mod tidy;
 fn main() -> ExitCode {
     let files = [
         bad_input::trials(),
+        #[cfg(feature = "torch")]
+        chosen::trials(),
         crash::trials(),
         #[cfg(feature = "torch")]
         demo::trials(),
