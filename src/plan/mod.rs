@@ -2,6 +2,7 @@
 //!
 //! [`Planner`] judges one task at a time, once its inputs are known; planning and running both drive it. Starts nothing.
 
+mod explain;
 pub mod key;
 pub mod reason;
 mod sources;
@@ -11,7 +12,7 @@ use crate::pipeline::{Action, Command, Edge, Origin, Pipeline, SourceId, Task, T
 use crate::store::{OutputRecord, Record, Store};
 use anyhow::{Context as _, Result, bail};
 use key::{CommandKey, KeyManifest, PartKey};
-use reason::{Reason, difference, tree_difference};
+use reason::Reason;
 use sources::SourceTree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -277,65 +278,6 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(true)
-    }
-
-    /// Why a task with this manifest is not in the store: the difference to its last key, else to the nearest of its kind.
-    pub fn reasons(&self, id: TaskId, manifest: &KeyManifest) -> Result<Vec<Reason>> {
-        let task = &self.pipeline.tasks[id.0];
-        if let Some(old) = self.last.get(&task.title()).map(|key| self.manifest_of(key)).transpose()?.flatten() {
-            return Ok(self.differences(task, &old, manifest));
-        }
-        let prefix = format!("{}[", task.stage);
-        let mut nearest: Option<(usize, Vec<Reason>)> = None;
-        for (other, key) in self.last.iter().filter(|(name, _)| **name == task.stage || name.starts_with(&prefix)).take(64) {
-            let Some(old) = self.manifest_of(key)? else { continue };
-            let differences = self.differences(task, &old, manifest);
-            if nearest.as_ref().is_none_or(|(count, _)| differences.len() < *count) {
-                let count = differences.len();
-                nearest = Some((count, std::iter::once(Reason::ComparedWith(other.clone())).chain(differences).collect()));
-            }
-        }
-        Ok(nearest.map_or_else(|| vec![Reason::FirstRun], |(_, reasons)| reasons))
-    }
-
-    fn manifest_of(&self, key: &Digest) -> Result<Option<KeyManifest>> {
-        let Some(record) = self.store.records(key)?.into_iter().next() else { return Ok(None) };
-        let Some(bytes) = self.store.read_blob(&record.key_manifest)? else { return Ok(None) };
-        Ok(serde_json::from_slice(&bytes).ok())
-    }
-
-    fn differences(&self, task: &Task, old: &KeyManifest, new: &KeyManifest) -> Vec<Reason> {
-        difference(old, new, &|path, before, after| self.describe(task, path, before, after))
-    }
-
-    /// What changed in the part at `path` (`inputs.PORT[N]`) of a task.
-    fn describe(&self, task: &Task, path: &str, before: Option<Digest>, after: Option<Digest>) -> Vec<String> {
-        let edge = path.strip_prefix("inputs.").and_then(|rest| {
-            let (port, at) = rest.trim_end_matches(']').rsplit_once('[')?;
-            task.inputs.get(port)?.get(at.parse::<usize>().ok()?)
-        });
-        let mut details = Vec::new();
-        if let Some(edge) = edge {
-            details.push(match &edge.origin {
-                Origin::Source { source, .. } => format!("source {}", self.pipeline.sources[source.0].title()),
-                Origin::Task { task, port } => format!("{}.{port}", self.pipeline.tasks[task.0].title()),
-            });
-        }
-        let tree = |digest: Digest| {
-            let identified = edge.is_some_and(|edge| match edge.origin {
-                Origin::Source { source, .. } => self.pipeline.sources[source.0].phi,
-                Origin::Task { .. } => true,
-            });
-            let known = edge.and_then(|edge| match &edge.origin {
-                Origin::Source { source, inside } => self.source_tree(*source, inside.as_deref()).filter(|tree| tree.digest() == digest),
-                Origin::Task { .. } => None,
-            });
-            known.or_else(|| Tree::from_manifest(&self.store.read_blob(&digest).ok()??, identified))
-        };
-        if let (Some(before), Some(after)) = (before.and_then(tree), after.and_then(tree)) {
-            details.extend(tree_difference(&before, &after));
-        }
-        details
     }
 
     /// What would run: a state for every wanted task, in the pipeline's order.

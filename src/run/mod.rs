@@ -17,6 +17,7 @@ mod moves;
 pub mod order;
 mod pool;
 pub mod publish;
+mod settle;
 pub mod sidecar;
 mod start;
 mod task;
@@ -27,14 +28,14 @@ pub use events::{Ended, Event, Summary};
 pub use pool::quarantine_of;
 
 use crate::content::Digest;
-use crate::pipeline::{Quarantine, TaskId};
+use crate::pipeline::TaskId;
 use crate::plan::{Judgement, Known, Outcome, Planner, reason::Reason};
 use crate::stage::Note;
 use crate::store::{Record, RunLog};
 use anyhow::{Context as _, Result};
 use children::Children;
 use devices::Slot;
-use moves::{Lanes, Published};
+use moves::Lanes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -261,98 +262,6 @@ impl<'a> Loop<'a> {
         self.settle(id, known, Ended::Cached, 0.0, None)
     }
 
-    /// A task's result is known: judges its quarantine, publishes, and lets its followers know.
-    fn settle(&mut self, id: TaskId, known: Known, ended: Ended, seconds: f64, log: Option<PathBuf>) -> Result<()> {
-        let record = &known.record;
-        self.making.remove(&known.key);
-        let allowed = self.planner.pipeline.tasks[id.0].policy.max_quarantine;
-        if exceeds(allowed, record.quarantined, record.items) {
-            self.summary.quarantined += record.quarantined;
-            let error = self.quarantine_error(id, record, allowed);
-            self.fail(id, &error, seconds, log);
-            return Ok(());
-        }
-        match self.publish(id, &known) {
-            Ok(Published::Done) => {}
-            // A cached result that is to be published, and whose bytes are gone, is made again.
-            Ok(Published::Gone) if ended == Ended::Cached => {
-                self.revived.insert(id, "publishing it".to_owned());
-                self.outcomes[id.0] = Outcome::Known(Box::new(known));
-                self.ready.push_back(id);
-                return Ok(());
-            }
-            Ok(Published::Gone) => {
-                self.fail(id, &anyhow::anyhow!("what it made is gone from the store"), seconds, log);
-                return Ok(());
-            }
-            Err(error) => {
-                self.fail(id, &error, seconds, log);
-                return Ok(());
-            }
-        }
-        let title = self.title(id);
-        self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?;
-        self.summary.quarantined += known.record.quarantined;
-        match ended {
-            Ended::Cached => {
-                self.summary.cached += 1;
-                self.summary.items_cached += known.record.items;
-            }
-            _ => self.summary.ran += 1,
-        }
-        (self.watch)(Event::Ended { task: title, outcome: ended, seconds, message: None, log });
-        self.states[id.0] = State::Done;
-        self.outcomes[id.0] = Outcome::Known(Box::new(known));
-        self.release(id);
-        Ok(())
-    }
-
-    fn quarantine_error(&self, id: TaskId, record: &Record, allowed: Quarantine) -> anyhow::Error {
-        let allowed = match allowed {
-            Quarantine::Count(count) => count.to_string(),
-            Quarantine::Percent(percent) => format!("{percent} %"),
-        };
-        let mut classes: BTreeMap<String, (u64, String)> = BTreeMap::new();
-        for output in record.outputs.values() {
-            let tree = self.planner.store.tree(&output.manifest, output.identified).ok().flatten();
-            for aside in tree.and_then(|tree| quarantine_of(&tree).ok()).unwrap_or_default() {
-                classes.entry(aside.class).or_insert((0, aside.item)).0 += 1;
-            }
-        }
-        let list: Vec<String> = classes.iter().map(|(class, (count, first))| format!("{count} {class} (first: {first})")).collect();
-        anyhow::anyhow!(
-            "{} of {} items are in quarantine and max_quarantine allows {allowed}: {}; mend them, or set policy.max_quarantine in stage `{}`",
-            record.quarantined,
-            record.items,
-            list.join(", "),
-            self.planner.pipeline.tasks[id.0].stage
-        )
-    }
-
-    fn fail(&mut self, id: TaskId, error: &anyhow::Error, seconds: f64, log: Option<PathBuf>) {
-        let title = self.title(id);
-        let message = format!("{error:#}");
-        let _ = self.journal.task(&title, self.kind(id), None, Ended::Failed.word(), seconds, &message);
-        self.summary.failed += 1;
-        self.summary.failures.push((title.clone(), message.clone(), log.clone()));
-        self.states[id.0] = State::Failed;
-        self.outcomes[id.0] = Outcome::Failed("failed".into());
-        (self.watch)(Event::Ended { task: title, outcome: Ended::Failed, seconds, message: Some(message), log });
-        self.making.retain(|_, maker| *maker != id);
-        self.release(id);
-    }
-
-    fn skip(&mut self, id: TaskId, because: &str) {
-        let title = self.title(id);
-        let _ = self.journal.task(&title, self.kind(id), None, Ended::Skipped.word(), 0.0, because);
-        self.summary.skipped += 1;
-        self.states[id.0] = State::Skipped;
-        self.outcomes[id.0] = Outcome::Failed("skipped".into());
-        let message = Some(format!("skipped: {because}"));
-        (self.watch)(Event::Ended { task: title, outcome: Ended::Skipped, seconds: 0.0, message, log: None });
-        self.release(id);
-    }
-
     /// Lets those that waited for `id` go on.
     fn release(&mut self, id: TaskId) {
         for follower in self.followers[id.0].clone() {
@@ -431,13 +340,6 @@ impl<'a> Loop<'a> {
             "quarantined": summary.quarantined, "interrupted": summary.interrupted,
         }))?;
         Ok(self.summary)
-    }
-}
-
-fn exceeds(allowed: Quarantine, aside: u64, items: u64) -> bool {
-    match allowed {
-        Quarantine::Count(count) => aside > count,
-        Quarantine::Percent(percent) => aside as f64 * 100.0 > percent * items as f64,
     }
 }
 

@@ -148,7 +148,8 @@ impl Carried<'_, '_> {
         match &task.action {
             Action::Kind { kind, params } if kind.work == Work::Torch => {
                 let slot = slot.context("a torch kind has a slot of the device pool")?;
-                torch::carry_out(job, kind, &**params, self.options.worker.as_deref(), slot, self.options.state_every, self.children)
+                let (worker, every, timeout) = (self.options.worker.as_deref(), self.options.state_every, task.policy.timeout);
+                torch::carry_out(job, kind, &**params, worker, slot, every, timeout, self.children)
             }
             Action::Kind { kind, params } => self.pool.install(|| pool::carry_out(job, kind, &**params, self.children)),
             Action::Command(stage) => {

@@ -14,6 +14,8 @@ use std::io::{BufReader, ErrorKind};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 /// Does the work of a torch kind in one child with one slot of the device pool.
 pub(super) fn carry_out(
@@ -23,6 +25,7 @@ pub(super) fn carry_out(
     worker: Option<&Path>,
     slot: &Slot,
     state_every: f64,
+    timeout: Option<f64>,
     children: &Children,
 ) -> Result<Made> {
     let worker =
@@ -62,19 +65,41 @@ pub(super) fn carry_out(
     })?;
     let pid = child.id();
     let stdout = child.stdout.take().context("the child has no output")?;
-    let verdict = listen(job, BufReader::new(stdout));
+    let (verdict, timed_out) = within(timeout, pid, || listen(job, BufReader::new(stdout)));
     if verdict.is_err() {
         end_group(pid);
     }
     // Its input stays open till here: the child ends when it closes.
     let status = child.wait().context("cannot wait for tomograph-torch")?;
     children.ended(pid);
+    if timed_out {
+        let limit = timeout.unwrap_or_default();
+        bail!("it took longer than policy.timeout allows ({limit} s) and was ended; its state is kept, and the next run goes on from there");
+    }
     match verdict? {
         Some(Reply::Done) if status.success() => {}
         Some(Reply::Failed { message }) => bail!("{message}"),
         _ => bail!("{}", death(job, worker, status)),
     }
     take_outputs(job, kind.outputs.iter().map(|port| port.name), &outputs, job.identified(kind.name))
+}
+
+/// Does `work`, ending the process group `pid` when it takes longer than `timeout` seconds; says whether it did.
+fn within<T>(timeout: Option<f64>, pid: u32, work: impl FnOnce() -> T) -> (T, bool) {
+    let Some(seconds) = timeout else { return (work(), false) };
+    let (done, waiting) = channel::<()>();
+    std::thread::scope(|scope| {
+        let watchdog = scope.spawn(move || {
+            let late = waiting.recv_timeout(Duration::from_secs_f64(seconds)) == Err(RecvTimeoutError::Timeout);
+            if late {
+                end_group(pid);
+            }
+            late
+        });
+        let result = work();
+        drop(done);
+        (result, watchdog.join().unwrap_or(false))
+    })
 }
 
 /// Passes notes on until the child says how it ended, or closes its output without a word.
