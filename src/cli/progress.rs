@@ -47,7 +47,7 @@ impl Screen {
             Event::Started { task } => self.started(task),
             Event::Noted { task, note: Note::Progress { done, of, text } } => self.progress(&task, done, of, &text),
             Event::Noted { task, note: Note::Warning(text) } => {
-                self.line(&format!("warning: {task}: {text}"), &serde_json::json!({"event": "warning", "task": task, "message": text}))
+                self.line(&format!("warning: {task}: {text}"), &serde_json::json!({"event": "warning", "task": task, "message": text}));
             }
             Event::Noted { note: Note::Log(_), .. } => {}
             Event::Published { path } => self.line(&format!("published {path}"), &serde_json::json!({"event": "published", "path": path})),

@@ -83,7 +83,6 @@ fn listen_for_interrupts(interrupted: Arc<AtomicBool>) -> Result<()> {
     ctrlc::set_handler(handler).context("cannot listen for interrupts")
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is cli")]
 fn environment() -> std::collections::BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }

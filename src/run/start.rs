@@ -148,8 +148,14 @@ impl Carried<'_, '_> {
         match &task.action {
             Action::Kind { kind, params } if kind.work == Work::Torch => {
                 let slot = slot.context("a torch kind has a slot of the device pool")?;
-                let (worker, every, timeout) = (self.options.worker.as_deref(), self.options.state_every, task.policy.timeout);
-                torch::carry_out(job, kind, &**params, worker, slot, every, timeout, self.children)
+                let worker = torch::Worker {
+                    program: self.options.worker.as_deref(),
+                    slot,
+                    state_every: self.options.state_every,
+                    timeout: task.policy.timeout,
+                    children: self.children,
+                };
+                torch::carry_out(job, kind, &**params, &worker)
             }
             Action::Kind { kind, params } => self.pool.install(|| pool::carry_out(job, kind, &**params, self.children)),
             Action::Command(stage) => {

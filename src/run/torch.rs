@@ -17,19 +17,23 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+/// The child's program, and how it is run.
+pub(super) struct Worker<'a> {
+    /// `tomograph-torch`, if found.
+    pub(super) program: Option<&'a Path>,
+    pub(super) slot: &'a Slot,
+    /// Seconds between two writes of the state.
+    pub(super) state_every: f64,
+    /// Seconds after which it is ended.
+    pub(super) timeout: Option<f64>,
+    pub(super) children: &'a Children,
+}
+
 /// Does the work of a torch kind in one child with one slot of the device pool.
-pub(super) fn carry_out(
-    job: &Job,
-    kind: &Kind,
-    params: &dyn Configured,
-    worker: Option<&Path>,
-    slot: &Slot,
-    state_every: f64,
-    timeout: Option<f64>,
-    children: &Children,
-) -> Result<Made> {
-    let worker =
-        worker.context("the program tomograph-torch is missing: it is neither beside tomograph nor on PATH; `make build` makes both")?;
+pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker: &Worker) -> Result<Made> {
+    let missing = "the program tomograph-torch is missing: it is neither beside tomograph nor on PATH; `make build` makes both";
+    let Worker { program, slot, state_every, timeout, children } = *worker;
+    let program = program.context(missing)?;
     let scratch = job.store.scratch()?;
     let outputs = scratch.path().join("outputs");
     for port in kind.outputs {
@@ -56,12 +60,12 @@ pub(super) fn carry_out(
     std::fs::write(&path, serde_json::to_vec(&order)?).context("cannot write the work order")?;
 
     let stderr = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
-    let mut command = Command::new(worker);
+    let mut command = Command::new(program);
     command.arg("work").arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
     command.env("CUDA_VISIBLE_DEVICES", &slot.mask).env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
     let mut child = children.start(command).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => anyhow!("the program {} is missing; `make build` makes it", worker.display()),
-        _ => anyhow!(error).context(format!("cannot start {}", worker.display())),
+        ErrorKind::NotFound => anyhow!("the program {} is missing; `make build` makes it", program.display()),
+        _ => anyhow!(error).context(format!("cannot start {}", program.display())),
     })?;
     let pid = child.id();
     let stdout = child.stdout.take().context("the child has no output")?;
@@ -74,12 +78,14 @@ pub(super) fn carry_out(
     children.ended(pid);
     if timed_out {
         let limit = timeout.unwrap_or_default();
-        bail!("it took longer than policy.timeout allows ({limit} s) and was ended; its state is kept, and the next run goes on from there");
+        bail!(
+            "it took longer than policy.timeout allows ({limit} s) and was ended; its state is kept, and the next run goes on from there"
+        );
     }
     match verdict? {
         Some(Reply::Done) if status.success() => {}
         Some(Reply::Failed { message }) => bail!("{message}"),
-        _ => bail!("{}", death(job, worker, status)),
+        _ => bail!("{}", death(job, program, status)),
     }
     take_outputs(job, kind.outputs.iter().map(|port| port.name), &outputs, job.identified(kind.name))
 }
@@ -114,7 +120,7 @@ fn listen(job: &Job, stdout: impl std::io::BufRead) -> Result<Option<Reply>> {
     Ok(None)
 }
 
-fn death(job: &Job, worker: &Path, status: ExitStatus) -> String {
+fn death(job: &Job, program: &Path, status: ExitStatus) -> String {
     if job.is_cancelled() {
         return "interrupted; its state is kept and the next run goes on from there".to_owned();
     }
@@ -123,7 +129,7 @@ fn death(job: &Job, worker: &Path, status: ExitStatus) -> String {
             "tomograph-torch was killed (signal 9): by a person, or because memory ran out; the next run goes on from the last state".into()
         }
         (Some(signal), _) => format!("tomograph-torch was ended by signal {signal}; the next run goes on from the last state"),
-        (None, Some(127)) => format!("{} cannot load libtorch: `make build` fetches it and builds against it again", worker.display()),
+        (None, Some(127)) => format!("{} cannot load libtorch: `make build` fetches it and builds against it again", program.display()),
         (None, code) => format!("tomograph-torch ended with exit code {} and no word; its log may say more", code.unwrap_or(-1)),
     }
 }
