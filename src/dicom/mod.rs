@@ -2,6 +2,7 @@
 
 pub mod charset;
 pub mod header;
+mod jpeg12;
 pub mod names;
 pub mod pixels;
 pub mod read;

@@ -1,9 +1,10 @@
 //! Stored pixel values of one frame, whatever they are compressed with (PS3.5 section 8 and annex A).
 //!
-//! Codecs are those of dicom-pixeldata (JPEG baseline and lossless, JPEG 2000, HTJ2K, JPEG XL, RLE, deflate) and jpegls (JPEG-LS). A codec's
-//! error or panic is a verdict on the data. Knows nothing of how values are shown.
+//! Codecs are those of dicom-pixeldata (JPEG baseline and lossless, JPEG 2000, HTJ2K, JPEG XL, RLE, deflate), jpegls (JPEG-LS), and
+//! our own for JPEG of 12 bits. A codec's error or panic is a verdict on the data. Knows nothing of how values are shown.
 
 use super::Unreadable;
+use super::jpeg12;
 use super::scan::{EXPLICIT_VR_BIG_ENDIAN, Scanned};
 use dicom_core::value::PixelFragmentSequence;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
@@ -53,11 +54,10 @@ pub fn decode(scanned: &Scanned) -> Result<Stored, Unreadable> {
     };
     let value = &scanned.data[place.value.clone()];
     if !place.undefined {
-        let bytes = match scanned.encoding.big_endian {
-            true => swapped(value, layout.allocated, place.vr),
-            false => value.to_vec(),
+        return match scanned.encoding.big_endian {
+            true => layout.gather(&swapped(value, layout.allocated, place.vr), false),
+            false => layout.gather(value, false),
         };
-        return layout.gather(&bytes, false);
     }
     if is_native(&scanned.syntax) {
         let reason = format!("its pixel data are in fragments, which {} does not allow", name_of(&scanned.syntax));
@@ -138,7 +138,12 @@ impl Layout {
         if !TransferSyntaxRegistry.get(syntax).is_some_and(|one| one.can_decode_all()) {
             return Err(Unreadable::new("unsupported-transfer-syntax", format!("{} is not decoded", name_of(syntax))));
         }
-        if let Some(bits @ 9..) = dct_precision(&stream) {
+        let precision = dct_precision(&stream);
+        if precision == Some(12) && self.samples == 1 && self.allocated == 16 {
+            let values = jpeg12::decode(&stream, self.columns, self.rows).ok_or_else(|| undecodable(syntax))?;
+            return Ok(self.stored(values, false));
+        }
+        if let Some(bits @ 9..) = precision {
             return Err(Unreadable::new("unsupported-transfer-syntax", format!("{} of {bits} bits is not decoded", name_of(syntax))));
         }
         let mut object = InMemDicomObject::new_empty();

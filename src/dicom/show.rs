@@ -56,16 +56,16 @@ enum Function {
 }
 
 /// Shows stored values as their file says.
-pub fn show(scanned: &Scanned, stored: &Stored) -> Result<Shown, Unreadable> {
-    let modality = Modality::of(scanned, stored)?;
-    let padding = Padding::of(scanned, stored);
+pub fn show(scanned: &Scanned, mut stored: Stored) -> Result<Shown, Unreadable> {
+    let modality = Modality::of(scanned, &stored)?;
+    let padding = Padding::of(scanned, &stored);
     let mut table: Vec<Option<f64>> = (0..1_u32 << stored.bits)
         .map(|raw| {
-            let value = signed(raw as u16, stored);
+            let value = signed(raw as u16, &stored);
             (!padding.has(value)).then(|| modality.apply(value))
         })
         .collect();
-    let voi = Voi::of(scanned, stored, &table)?;
+    let voi = Voi::of(scanned, &stored, &table)?;
     for value in table.iter_mut().flatten() {
         *value = voi.apply(*value);
     }
@@ -80,7 +80,7 @@ pub fn show(scanned: &Scanned, stored: &Stored) -> Result<Shown, Unreadable> {
             if inverted { u16::MAX - grey } else { grey }
         })
         .collect();
-    let pixels = stored.values.iter().map(|raw| table[usize::from(*raw)]).collect();
+    stored.values.iter_mut().for_each(|value| *value = table[usize::from(*value)]);
     let mut done: Vec<String> = Vec::new();
     done.extend(modality.said());
     done.push(voi.said());
@@ -88,7 +88,7 @@ pub fn show(scanned: &Scanned, stored: &Stored) -> Result<Shown, Unreadable> {
     done.extend(inverted.then(|| "inverted".to_owned()));
     done.extend(stored.colour.then(|| "luma".to_owned()));
     done.push(format!("bits {}", stored.bits));
-    Ok(Shown { columns: stored.columns, rows: stored.rows, pixels, done: done.join("; ") })
+    Ok(Shown { columns: stored.columns, rows: stored.rows, pixels: stored.values, done: done.join("; ") })
 }
 
 /// The number that raw bits mean.
@@ -269,7 +269,7 @@ mod tests {
 
     fn shown(elements: &[(Tag, &str)], bits: u16, signed: bool, values: &[u16]) -> Shown {
         let stored = Stored { columns: values.len() as u32, rows: 1, bits, signed, values: values.to_vec(), colour: false };
-        show(&file(elements), &stored).unwrap()
+        show(&file(elements), stored).unwrap()
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Map for DicomRender {
 fn render(bytes: &[u8]) -> Result<show::Shown, Unreadable> {
     let scanned = Scanned::of(bytes)?;
     let stored = pixels::decode(&scanned)?;
-    show::show(&scanned, &stored)
+    show::show(&scanned, stored)
 }
 
 #[cfg(test)]
