@@ -68,42 +68,8 @@ impl Map for ImagesImport {
     fn items(&self, inputs: &Inputs) -> Result<Vec<Item>> {
         let (files, part) = (inputs.one("files")?, inputs.one("table")?);
         ensure!(!files.tree.files.is_empty(), "the source on port `files` holds no file");
-        let table = part.table().context("the table of images.import")?;
-        let columns = self.columns(&table)?;
-        ensure!(!table.rows.is_empty(), "the table of images.import has a header but no rows");
-        let identified = files.tree.identified || part.tree.identified;
-        let folder = part.tree.only_file().ok().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
-        let (mut items, mut seen, mut missing) = (Vec::with_capacity(table.rows.len()), HashMap::new(), Vec::new());
-        for (number, row) in table.rows.iter().enumerate() {
-            let value = row[columns.file].as_str();
-            ensure!(!value.is_empty(), "row {} of the table has no value in column `{}`", number + 1, self.file);
-            let Some((path, file)) = find(files, folder, value) else {
-                missing.push(number);
-                continue;
-            };
-            let name = columns.item.map_or(path.as_str(), |at| row[at].as_str());
-            ensure!(
-                !name.is_empty(),
-                "row {} of the table has no value in column `{}`",
-                number + 1,
-                table.columns[columns.item.unwrap_or(0)]
-            );
-            let item = item_name(identified, name);
-            if let Some(earlier) = seen.insert(item.clone(), number) {
-                let by = columns.item.map_or(&self.file, |at| &table.columns[at]);
-                bail!(
-                    "rows {} and {} of the table name the same image (column `{by}`): each must stand there once",
-                    earlier + 1,
-                    number + 1
-                );
-            }
-            let files = vec![ItemFile { port: "files".to_owned(), path, file }];
-            items.push(Item { item, files, row: columns.carry(&table, row), identified });
-        }
-        if let Some(first) = missing.first() {
-            bail!(self.missing(files, identified, *first, &table.rows[*first][columns.file], missing.len()));
-        }
-        Ok(items)
+        let name = part.tree.only_file().map_or_else(|_| "the table".to_owned(), |path| part.tree.shown(path));
+        self.rows(files, part).context(name)
     }
 
     fn each(&self, item: &Item, _: &Inputs) -> Result<Each> {
@@ -167,11 +133,42 @@ impl Columns {
 }
 
 impl ImagesImport {
+    /// An item for each row of the table.
+    fn rows(&self, files: &Part, part: &Part) -> Result<Vec<Item>> {
+        let table = part.table()?;
+        let columns = self.columns(&table)?;
+        ensure!(!table.rows.is_empty(), "the table has a header but no rows");
+        let identified = files.tree.identified || part.tree.identified;
+        let folder = part.tree.only_file().ok().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
+        let (mut items, mut seen, mut missing) = (Vec::with_capacity(table.rows.len()), HashMap::new(), Vec::new());
+        for (number, row) in table.rows.iter().enumerate() {
+            let value = row[columns.file].as_str();
+            ensure!(!value.is_empty(), "row {} has no value in column `{}`", number + 1, self.file);
+            let Some((path, file)) = find(files, folder, value) else {
+                missing.push(number);
+                continue;
+            };
+            let name = columns.item.map_or(path.as_str(), |at| row[at].as_str());
+            ensure!(!name.is_empty(), "row {} has no value in column `{}`", number + 1, table.columns[columns.item.unwrap_or(0)]);
+            let item = item_name(identified, name);
+            if let Some(earlier) = seen.insert(item.clone(), number) {
+                let by = columns.item.map_or(&self.file, |at| &table.columns[at]);
+                bail!("rows {} and {} name the same image (column `{by}`): each must stand there once", earlier + 1, number + 1);
+            }
+            let files = vec![ItemFile { port: "files".to_owned(), path, file }];
+            items.push(Item { item, files, row: columns.carry(&table, row), identified });
+        }
+        if let Some(first) = missing.first() {
+            bail!(self.missing(files, identified, *first, &table.rows[*first][columns.file], missing.len()));
+        }
+        Ok(items)
+    }
+
     fn columns(&self, table: &Table) -> Result<Columns> {
         for (at, name) in table.columns.iter().enumerate() {
-            ensure!(name.is_empty() || table.position(name) == Some(at), "the table of images.import names the column `{name}` twice");
+            ensure!(name.is_empty() || table.position(name) == Some(at), "the table names the column `{name}` twice");
         }
-        let wanted = |param: &str, name: &str| table.column(name).with_context(|| format!("the table of images.import, param `{param}`"));
+        let wanted = |param: &str, name: &str| table.column(name).with_context(|| format!("param `{param}`"));
         // A column that the user named must be there; one of the usual name may be.
         let usual = |param: &'static str, name: &str| match name == param {
             true => Ok((param, table.position(name))),
@@ -199,7 +196,7 @@ impl ImagesImport {
             true => "",
             false => " (the source holds no PNG, JPEG or BMP file at all)",
         };
-        format!("row {} of the table, column `{}`: {what}{more}{none}", row + 1, self.file)
+        format!("row {}, column `{}`: {what}{more}{none}", row + 1, self.file)
     }
 }
 
@@ -256,7 +253,8 @@ mod tests {
         let mut world = world("file,item\na/1.png,Meyer\nMeyer.png,x\n");
         world.inputs.0.get_mut("table").unwrap()[0].tree.identified = true;
         let error = chain(world.map(&params::<ImagesImport>("")));
-        assert_eq!(error, "row 2 of the table, column `file`: the file it names (name withheld) is not in the source");
+        assert!(error.ends_with(": row 2, column `file`: the file it names (name withheld) is not in the source"), "{error}");
+        assert!(error.starts_with("file ") && !error.contains("labels"), "{error}");
         world.connect("table", &[("labels.csv", b"file,item\na/1.png,Meyer\n")]).tree.identified = true;
         let item = params::<ImagesImport>("").items(&world.inputs).unwrap().remove(0).item;
         assert_eq!((item.len(), item.contains("Meyer")), (24, false));
@@ -267,23 +265,23 @@ mod tests {
         let error = |table: &str, toml: &str| chain(world(table).map(&params::<ImagesImport>(toml)));
         assert_eq!(
             error("file\nx.png\na/1.png\ny.png\n", ""),
-            "row 1 of the table, column `file`: there is no x.png in the source; 1 more rows likewise"
+            "a/labels.csv: row 1, column `file`: there is no x.png in the source; 1 more rows likewise"
         );
         assert_eq!(
             error("file\na/1.png\n1.png\n", ""),
-            "rows 1 and 2 of the table name the same image (column `file`): each must stand there once"
+            "a/labels.csv: rows 1 and 2 name the same image (column `file`): each must stand there once"
         );
         assert_eq!(
             error("file,id\na/1.png,1\na/2.png,1\n", "item = 'id'"),
-            "rows 1 and 2 of the table name the same image (column `id`): each must stand there once"
+            "a/labels.csv: rows 1 and 2 name the same image (column `id`): each must stand there once"
         );
-        assert_eq!(error("path\n1.png\n", ""), "the table of images.import, param `file`: there is no column `file`; the columns are path");
+        assert_eq!(error("path\n1.png\n", ""), "a/labels.csv: param `file`: there is no column `file`; the columns are path");
         assert_eq!(
             error("file\n1.png\n", "subject = 'id'"),
-            "the table of images.import, param `subject`: there is no column `id`; the columns are file"
+            "a/labels.csv: param `subject`: there is no column `id`; the columns are file"
         );
-        assert_eq!(error("file\n", ""), "the table of images.import has a header but no rows");
-        assert_eq!(error("file,label\n,x\n", ""), "row 1 of the table has no value in column `file`");
+        assert_eq!(error("file\n", ""), "a/labels.csv: the table has a header but no rows");
+        assert_eq!(error("file,label\n,x\n", ""), "a/labels.csv: row 1 has no value in column `file`");
         let mut empty = world("file\n1.png\n");
         empty.connect("files", &[]);
         assert_eq!(chain(empty.map(&params::<ImagesImport>(""))), "the source on port `files` holds no file");
