@@ -15,8 +15,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Up to so many files are synced one by one; above, one `syncfs` is cheaper even though it writes what others left dirty.
-const FEW: usize = 16;
+/// Up to so many files are synced each; above, one `syncfs` is cheaper, although it waits for all that others left unwritten
+/// (seconds on a busy disk).
+const FEW: usize = 512;
+/// Threads that sync: they wait for the disk, and the file system makes one commit of what comes together. 143 files of 20 kB
+/// took 0.5 s with one thread, 30 ms with 16.
+const SYNCERS: usize = 16;
 /// Bytes read at once; a piece of this length is hashed by several threads.
 const PIECE: usize = 4 << 20;
 /// A shorter piece is hashed by one thread.
@@ -143,7 +147,7 @@ impl Store {
         }
         let settle = || -> io::Result<()> {
             if files.len() <= FEW {
-                return files.values().try_for_each(|path| File::open(path)?.sync_data());
+                return sync_each(&files.values().collect::<Vec<_>>());
             }
             Ok(rustix::fs::syncfs(File::open(&self.root)?)?)
         };
@@ -192,6 +196,18 @@ pub(super) fn hash(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Digest, u64)>
             return Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()));
         }
     }
+}
+
+fn sync_each(files: &[&PathBuf]) -> io::Result<()> {
+    let sync = |files: &[&PathBuf]| files.iter().try_for_each(|path| File::open(path)?.sync_data());
+    if files.len() == 1 {
+        return sync(files);
+    }
+    std::thread::scope(|scope| {
+        let share = files.len().div_ceil(SYNCERS).max(1);
+        let threads: Vec<_> = files.chunks(share).map(|files| scope.spawn(move || sync(files))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a sync was interrupted"))))
+    })
 }
 
 fn has_size(path: &Path, size: u64) -> bool {
