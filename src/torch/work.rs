@@ -4,7 +4,7 @@ use crate::failure;
 use crate::job::{Job, device, set_threads};
 use crate::{evaluate, train};
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -96,8 +96,9 @@ fn die_with_the_engine() {
         std::thread::spawn(|| {
             let mut bytes = [0; 64];
             while matches!(std::io::stdin().read(&mut bytes), Ok(1..)) {}
-            #[expect(clippy::exit, reason = "the engine is gone: nobody wants the rest, and the state on disk is whole")]
-            std::process::exit(1);
+            // The engine is gone: nobody wants the rest, and the state on disk is whole. A plain exit would run libtorch's
+            // destructors under the feet of the thread that computes.
+            let _ = kill_process(getpid(), Signal::KILL);
         });
     }
 }
