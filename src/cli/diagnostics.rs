@@ -93,7 +93,9 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 fn within(text: &str, span: &Range<usize>) -> Range<usize> {
     let border = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     let (start, end) = (border(span.start), border(span.end));
-    start..end.max(start)
+    // An empty mark is drawn on the next character, where the line has one.
+    let next = text[start..].chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
+    start..end.max(start + next)
 }
 
 #[cfg(test)]

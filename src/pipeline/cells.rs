@@ -5,6 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+/// More cells than these are a mistake, and would fill the memory: a join ends with one more.
+pub(crate) const MOST: usize = 1_000_000;
+
 /// A value of each axis of a relation.
 pub(crate) type Cell = Vec<u32>;
 
@@ -67,6 +70,9 @@ impl Relation {
         let mut cells = Vec::new();
         for cell in &self.cells {
             for partner in by_shared.get(&at(cell, &mine)).into_iter().flatten() {
+                if cells.len() > MOST {
+                    return Self::new(axes, cells);
+                }
                 cells.push(from.iter().map(|place| place.map_or_else(|place| partner[place], |place| cell[place])).collect());
             }
         }

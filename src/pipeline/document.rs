@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// At most so many messages about syntax: recovery after a mistake finds mistakes that are none.
-const SYNTAX_MESSAGES: usize = 5;
+const SYNTAX_MESSAGES: usize = 3;
 
 /// A pipeline as written.
 #[derive(Default)]
@@ -276,6 +276,16 @@ fn axis_value<'i>(node: &Node<'i>, problems: &mut Problems) -> Option<AxisValue<
             }
         },
     };
+    if let Value::Text(text) = &value {
+        // Such a value could not be told from its surroundings in `stage[axis=value]`.
+        if text.trim() != text || text.is_empty() || text.contains(|c: char| c.is_control() || ",|=*[]{}".contains(c)) {
+            problems.push(
+                Diagnostic::error(node.span(), format!("`{}` can't be a value of an axis", text.escape_debug())).help(
+                    "values have no blanks around them and none of `, | = * [ ] { }`; text of any kind goes into a table with an `id`",
+                ),
+            );
+        }
+    }
     Some(AxisValue { value, node, fields, written: true, wanted: true })
 }
 

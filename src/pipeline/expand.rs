@@ -2,7 +2,7 @@
 //!
 //! Done twice where `--axis` is given: once with the axes as written, for the file's own mistakes, once as wanted.
 
-use super::cells::{Cell, Relation, at};
+use super::cells::{Cell, MOST, Relation, at};
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Axis, Document, Matcher, StageDecl};
 use super::wiring::{From, Wire, Wiring, reach};
@@ -37,9 +37,12 @@ pub(crate) fn expand(document: &Document<'_>, wiring: &Wiring, narrowed: bool, p
 }
 
 fn pass(document: &Document<'_>, wiring: &Wiring, pass: Pass, problems: &mut Problems) -> Cells {
-    let sources =
-        wiring.sources.iter().map(|axes| axes.iter().fold(Relation::unit(), |all, axis| all.join(&values(document, *axis, pass))));
-    let mut cells = Cells { sources: sources.collect(), stages: document.stages.iter().map(|_| Relation::unit()).collect() };
+    let all = |axes: &Vec<usize>| axes.iter().fold(Relation::unit(), |all, axis| all.join(&values(document, *axis, pass)));
+    let mut sources: Vec<Relation> = wiring.sources.iter().map(all).collect();
+    for (decl, relation) in document.sources.iter().zip(&mut sources) {
+        not_too_many(relation, &format!("source `{}`", decl.name), &decl.span, problems);
+    }
+    let mut cells = Cells { sources, stages: document.stages.iter().map(|_| Relation::unit()).collect() };
     for number in wiring.order.iter().copied().filter(|number| wiring.stages[*number].sound) {
         let stage = &wiring.stages[number];
         let decl = &document.stages[number];
@@ -60,6 +63,7 @@ fn pass(document: &Document<'_>, wiring: &Wiring, pass: Pass, problems: &mut Pro
             empty |= values.cells.is_empty();
             joined = joined.join(&values);
         }
+        empty |= not_too_many(&mut joined, &format!("stage `{}`", decl.name), &decl.span, problems);
         if joined.cells.is_empty() && !empty && pass == Pass::Written {
             let message = format!("stage `{}` has no cell: its inputs have no values of their shared axes in common", decl.name);
             problems.push(Diagnostic::error(decl.span.clone(), message));
@@ -84,6 +88,16 @@ fn pass(document: &Document<'_>, wiring: &Wiring, pass: Pass, problems: &mut Pro
         cells.stages[number] = joined;
     }
     cells
+}
+
+/// Empties a relation that is too large to be meant, and says so.
+fn not_too_many(relation: &mut Relation, whose: &str, span: &std::ops::Range<usize>, problems: &mut Problems) -> bool {
+    let many = relation.cells.len() > MOST;
+    if many {
+        problems.push(Diagnostic::error(span.clone(), format!("{whose} has more than {MOST} cells")));
+        relation.cells.clear();
+    }
+    many
 }
 
 fn values(document: &Document<'_>, axis: usize, pass: Pass) -> Relation {

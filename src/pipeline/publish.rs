@@ -21,13 +21,17 @@ pub(crate) fn check(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, stage: 
         }
         right &= checker.string(path.get_ref(), &path.span(), Place::Path, problems);
         let text = path.get_ref();
-        if text.is_empty() || text.starts_with('/') || text.split('/').any(|part| part == ".." || part == ".") {
+        if !stays_inside(text) {
             let message = "a published path is relative to the project root and stays inside it";
             problems.push(Diagnostic::error(path.span(), message));
             right = false;
         }
     }
     right
+}
+
+fn stays_inside(path: &str) -> bool {
+    !path.is_empty() && !path.starts_with('/') && path.split('/').all(|part| part != ".." && part != ".")
 }
 
 /// What a task publishes, placeholders replaced.
@@ -54,6 +58,11 @@ pub(crate) fn collisions(document: &Document<'_>, pipeline: &Pipeline, problems:
         for (port, path) in &task.publish {
             let Some((_, written)) = decl.table.publish.iter().find(|(name, _)| name.get_ref() == port) else { continue };
             let path = path.trim_end_matches('/').to_owned();
+            if !stays_inside(&path) {
+                let message = format!("{} publishes `{path}`, which is outside the project root", task.title());
+                problems.push(Diagnostic::error(written.span(), message));
+                continue;
+            }
             let published = Published { stage: &task.stage, task: task.title(), span: written.span() };
             if let Some(other) = by_path.get(&path) {
                 twice(task.cell.keys().cloned().collect(), &path, written.get_ref(), &published, other, problems);

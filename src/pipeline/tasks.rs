@@ -87,7 +87,9 @@ impl<'a, 'i> Builder<'a, 'i> {
                 continue;
             };
             let mut checker = self.checker(format!("source `{}`", decl.name), axes);
+            checker.loose = !self.wiring.sound_sources[number];
             let mut right = checker.string(path.get_ref(), &path.span(), Place::Path, problems);
+            right &= !checker.loose;
             if path.get_ref().is_empty() {
                 problems.push(Diagnostic::error(path.span(), "the path is empty"));
                 right = false;
@@ -104,7 +106,9 @@ impl<'a, 'i> Builder<'a, 'i> {
                     artifact,
                 });
             }
-            self.one_path_each(number, problems);
+            if right {
+                self.one_path_each(number, problems);
+            }
         }
         sources
     }

@@ -1,6 +1,7 @@
 //! The language on kinds made for these tests: axes, join, references, overrides, substitution.
 
 mod kinds;
+mod laws;
 
 use super::*;
 use crate::stage::show_coordinates;
@@ -329,59 +330,22 @@ fn ten_thousand_tasks_are_one_sweep() {
     assert_eq!(pipeline.tasks.len(), 1 + 10_000 + 20_000);
 }
 
-proptest::proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
-
-    /// The order of tables and of keys in them changes no task, no param and no part.
-    #[test]
-    fn order_in_the_file_means_nothing(keys in proptest::collection::vec(0..1000u32, 40)) {
-        let text = format!("{HEAD}{STUDY}{REST}");
-        let shuffled = shuffle(&text, &keys);
-        proptest::prop_assert_eq!(picture(&loaded(&text, &Overlay::default())), picture(&loaded(&shuffled, &Overlay::default())));
-    }
-}
-
-const REST: &str = r#"
-[stage.test]
-kind = "t.test"
-inputs = { model = "train", arrays = "pack.test" }
-skip = [{ seed = 2, backbone = "a" }]
-[stage.report]
-kind = "t.report"
-inputs = { runs = { cnn = "test[seed=*]", all = "test[*]" } }
-"#;
-
-/// Tables, and lines inside them, in the order of the keys.
-fn shuffle(text: &str, keys: &[u32]) -> String {
-    let mut keys = keys.iter().cycle();
-    let mut tables: Vec<(u32, String)> = text
-        .split("\n[")
-        .filter(|table| !table.trim().is_empty())
-        .map(|table| {
-            let mut lines = table.lines();
-            let head = lines.next().unwrap_or_default();
-            let mut lines: Vec<(u32, &str)> = lines.map(|line| (*keys.next().unwrap(), line)).collect();
-            lines.sort();
-            let lines: Vec<&str> = lines.into_iter().map(|(_, line)| line).collect();
-            (*keys.next().unwrap(), format!("\n[{head}\n{}", lines.join("\n")))
-        })
-        .collect();
-    tables.sort();
-    tables.into_iter().map(|(_, table)| table).collect()
-}
-
-/// Everything about a pipeline, whatever the order of its tasks.
-fn picture(pipeline: &Pipeline) -> Vec<String> {
-    let mut lines = Vec::new();
-    for task in &pipeline.tasks {
-        let title = task.title();
-        lines.push(format!("{title} {}", params(pipeline, &title)));
-        lines.extend(
-            task.inputs.keys().flat_map(|port| {
-                parts(pipeline, &title, port).into_iter().map(|part| format!("{title} {port} {part}")).collect::<Vec<_>>()
-            }),
-        );
-    }
-    lines.sort();
-    lines
+#[test]
+fn what_is_unused_is_a_warning() {
+    let more = "skip = [{ seed = [1, 4] }]\n[params]\nunused = 1\n[source.spare]\nover = [\"weight\"]\npath = \"spare\"\nphi = true\n";
+    let text = format!("{HEAD}{STUDY}{more}").replace("[axes]", "[axes]\nidle = [1]\nweight = [1, 2]");
+    let found = load(&text, KINDS, &Overlay::default());
+    assert!(found.pipeline.is_some(), "{:?}", found.problems);
+    let mut messages: Vec<String> = found.problems.into_iter().map(|problem| problem.message).collect();
+    messages.sort();
+    assert_eq!(
+        messages,
+        [
+            "axis `seed` has no value `4`",
+            "nothing uses axis `idle`",
+            "nothing uses param `unused`",
+            "nothing uses source `spare`",
+            "the path is the same for every value of axis `weight`",
+        ]
+    );
 }

@@ -18,6 +18,8 @@ use std::ops::Range;
 pub(crate) struct Wiring {
     /// Axes of each source, ascending.
     pub sources: Vec<Vec<usize>>,
+    /// Whether all of them are known.
+    pub sound_sources: Vec<bool>,
     pub stages: Vec<Stage>,
     /// Stages, each after those it needs.
     pub order: Vec<usize>,
@@ -102,10 +104,10 @@ pub(crate) fn wire(text: &str, document: &Document<'_>, kinds: &'static [Kind], 
     names.extend(document.stages.iter().enumerate().map(|(number, stage)| (stage.name.as_str(), Named::Stage(number))));
     let mut wirer = Wirer { text, document, names, problems };
 
-    let sources = document.sources.iter().map(|source| wirer.over(&source.table.over).0).collect();
+    let (sources, sound_sources) = document.sources.iter().map(|source| wirer.over(&source.table.over)).unzip();
     let stages = document.stages.iter().map(|decl| wirer.declare(decl, kinds)).collect();
     let (order, circular) = wirer.order();
-    let mut wiring = Wiring { sources, stages, order, circular, used: BTreeSet::new() };
+    let mut wiring = Wiring { sources, sound_sources, stages, order, circular, used: BTreeSet::new() };
     for stage in wiring.circular.clone() {
         wiring.stages[stage].sound = false;
     }
@@ -296,6 +298,9 @@ impl<'a, 'i> Wirer<'a, 'i> {
                 }
                 if let Some(port) = port {
                     self.source_fits(source, decl, port);
+                }
+                if !wiring.sound_sources[source] {
+                    return None;
                 }
                 (From::Source { source, inside: reference.inside.clone() }, false, wiring.sources[source].clone())
             }
