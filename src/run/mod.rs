@@ -133,7 +133,8 @@ pub fn run<'a>(
     watch: &'a mut dyn FnMut(Event),
 ) -> Result<Summary> {
     let started = Instant::now();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build().context("cannot start the thread pool")?;
+    // One pool for the items of all tasks, as large as -j says. A process that has one already keeps it.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build_global();
     let children = Children::new()?;
     let journal = planner.store.begin_run(&options.pipeline_id, &options.about)?;
     let count = planner.pipeline.tasks.len();
@@ -157,7 +158,7 @@ pub fn run<'a>(
     let (sender, inbox) = channel();
     let cancelled = AtomicBool::new(false);
     std::thread::scope(|scope| -> Result<()> {
-        let start = start::Starter { scope, pool: &pool, children: &children, cancelled: &cancelled, sender };
+        let start = start::Starter { scope, children: &children, cancelled: &cancelled, sender };
         run.judge_all()?;
         run.drive(&start, &inbox, interrupted)
     })?;

@@ -1,4 +1,5 @@
-//! Carries out CPU kinds inside the rayon pool: whole ones at once, map kinds item by item.
+//! Carries out CPU kinds: whole ones on the task's own thread, so that they never wait behind another task's items, and map
+//! kinds item by item in the rayon pool.
 //!
 //! Gives trees of blobs; records, keys and scheduling are others' business.
 
@@ -23,7 +24,7 @@ const QUARANTINE: &str = "quarantine.tsv";
 /// Treats one item, here or in a guarded child.
 type Treat<'t> = dyn Fn(&Item, &Inputs) -> Result<Each> + Sync + 't;
 
-/// Does the work of a `Whole` or `Map` kind. To be called inside the pool.
+/// Does the work of a `Whole` or `Map` kind.
 pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, children: &Children) -> Result<Made> {
     match kind.work {
         Work::Whole => whole(job, kind, params),

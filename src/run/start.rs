@@ -22,7 +22,6 @@ use std::time::Instant;
 /// What starting a task takes.
 pub(super) struct Starter<'scope, 'env, 'a> {
     pub(super) scope: &'scope Scope<'scope, 'env>,
-    pub(super) pool: &'a rayon::ThreadPool,
     pub(super) children: &'a Children,
     pub(super) cancelled: &'a AtomicBool,
     pub(super) sender: Sender<Message>,
@@ -39,11 +38,11 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
         inputs: Inputs,
         slot: Option<Slot>,
     ) {
-        let (pool, children, cancelled, sender) = (self.pool, self.children, self.cancelled, self.sender.clone());
+        let (children, cancelled, sender) = (self.children, self.cancelled, self.sender.clone());
         self.scope.spawn(move || {
             let started = Instant::now();
             let log = planner.store.log_path(&queued.key);
-            let work = Carried { planner, options, id, pool, children, cancelled, sender: &sender };
+            let work = Carried { planner, options, id, children, cancelled, sender: &sender };
             let result = work.carry_out(&queued, inputs, slot.as_ref());
             let seconds = started.elapsed().as_secs_f64();
             let _ = sender.send(Message::Ended(id, Box::new(End { result, seconds, log, slot })));
@@ -68,7 +67,6 @@ struct Carried<'t, 'a> {
     planner: &'a Planner<'a>,
     options: &'a Options,
     id: TaskId,
-    pool: &'a rayon::ThreadPool,
     children: &'a Children,
     cancelled: &'a AtomicBool,
     sender: &'t Sender<Message>,
@@ -157,7 +155,7 @@ impl Carried<'_, '_> {
                 };
                 torch::carry_out(job, kind, &**params, &worker)
             }
-            Action::Kind { kind, params } => self.pool.install(|| pool::carry_out(job, kind, &**params, self.children)),
+            Action::Kind { kind, params } => pool::carry_out(job, kind, &**params, self.children),
             Action::Command(stage) => {
                 let around =
                     command::Surroundings { slot: slot.unwrap_or(&cpu), environment: &self.options.environment, children: self.children };
