@@ -1,5 +1,4 @@
 //! Gives the programs the build's name, and `tomograph-torch` its way to libtorch.
-#![expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
 
 use std::env::{var, var_os};
 use std::io;
