@@ -2,9 +2,10 @@
 //!
 //! Done twice where `--axis` is given: once with the axes as written, for the file's own mistakes, once as wanted.
 
+use super::axes::{Axis, AxisValue};
 use super::cells::{Cell, MOST, Relation, at};
 use super::diagnostic::{Diagnostic, Problems};
-use super::document::{Axis, Document, Matcher, StageDecl};
+use super::document::{Document, Matcher, StageDecl};
 use super::wiring::{From, Wire, Wiring, reach};
 use std::collections::HashMap;
 
@@ -101,7 +102,7 @@ fn not_too_many(relation: &mut Relation, whose: &str, span: &std::ops::Range<usi
 }
 
 fn values(document: &Document<'_>, axis: usize, pass: Pass) -> Relation {
-    let counts = |value: &super::document::AxisValue<'_>| if pass == Pass::Written { value.written } else { value.wanted };
+    let counts = |value: &AxisValue<'_>| if pass == Pass::Written { value.written } else { value.wanted };
     let values = document.axes[axis].values.iter().enumerate().filter(|(_, value)| counts(value));
     Relation::axis(axis, values.map(|(number, _)| number as u32))
 }
@@ -163,7 +164,7 @@ impl Arrivals {
 
 /// For each value of an axis (or its field) the place of the equal value on another axis.
 fn translation(from: &Axis<'_>, field: Option<&str>, to: &Axis<'_>) -> Vec<Option<u32>> {
-    let value = |value: &super::document::AxisValue<'_>| match field {
+    let value = |value: &AxisValue<'_>| match field {
         None => Some(value.value.clone()),
         Some(field) => value.fields.get(field).and_then(super::values::scalar),
     };

@@ -4,6 +4,7 @@
 //! `document` (syntax), `wiring` (references, ports, order), `expand` (cells) and `tasks` (params and parts);
 //! each collects every problem it finds, and a later step is quiet about what follows from an earlier mistake.
 
+mod axes;
 mod cells;
 mod diagnostic;
 mod document;

@@ -3,8 +3,8 @@
 //! Values set so have places behind the end of the text, by which their problems are told from the file's.
 
 use super::Overlay;
+use super::axes::{Axis, AxisValue};
 use super::diagnostic::{Diagnostic, Problems};
-use super::document::{Axis, AxisValue};
 use super::values::{Node, move_to, scalar};
 use std::borrow::Cow;
 use std::collections::BTreeMap;

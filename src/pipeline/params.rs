@@ -280,9 +280,9 @@ pub(crate) fn configure(kind: &'static Kind, params: &Node<'_>, whose: &str, pro
             diagnostic.label = format!("in {whose}");
         }
         if error.message().starts_with("missing field") {
-            problems.push(diagnostic)
+            problems.push(diagnostic);
         } else {
-            problems.push_first(diagnostic)
+            problems.push_first(diagnostic);
         }
         let DeValue::Table(table) = rest.get_mut() else { return None };
         let span = error.span()?;

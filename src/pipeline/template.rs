@@ -137,10 +137,10 @@ pub(crate) fn substitute<'i>(node: &Node<'i>, look_up: &dyn Fn(&Fragment) -> Opt
 
 fn string<'i>(text: &str, look_up: &dyn Fn(&Fragment) -> Option<Node<'i>>) -> DeValue<'i> {
     let Ok(fragments) = parse(text) else { return DeValue::String(Cow::Owned(text.to_owned())) };
-    if let [(fragment @ (Fragment::Axis { .. } | Fragment::Param(_)), _)] = fragments.as_slice() {
-        if let Some(value) = look_up(fragment) {
-            return value.into_inner();
-        }
+    if let [(fragment @ (Fragment::Axis { .. } | Fragment::Param(_)), _)] = fragments.as_slice()
+        && let Some(value) = look_up(fragment)
+    {
+        return value.into_inner();
     }
     DeValue::String(Cow::Owned(joined(&fragments, look_up)))
 }

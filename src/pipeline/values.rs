@@ -73,10 +73,10 @@ pub(crate) fn fields<T: DeserializeOwned + Default>(table: &Spanned<DeTable<'_>>
 pub(crate) fn leave_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
     let key = table.iter().find(|(key, value)| within(key.span()) || within(value.span())).map(|(key, _)| key.get_ref().to_string())?;
-    if let Some(DeValue::Table(inner)) = table.get_mut(key.as_str()).map(Spanned::get_mut) {
-        if let Some(inner) = leave_out(inner, span) {
-            return Some(inner);
-        }
+    if let Some(DeValue::Table(inner)) = table.get_mut(key.as_str()).map(Spanned::get_mut)
+        && let Some(inner) = leave_out(inner, span)
+    {
+        return Some(inner);
     }
     table.remove(key.as_str());
     Some(key)
