@@ -35,9 +35,13 @@ struct About {
 }
 
 impl Arrays {
-    /// Maps the part of a port and checks that its files fit together.
-    pub(crate) fn open(part: &Part, port: &str) -> Result<Self> {
-        Self::read(part).with_context(|| format!("port `{port}`"))
+    /// Maps the part of a port, and checks that its files fit together and that its role is one of `roles`: what a command
+    /// made has no role at `check`, so test data is kept from a training here too.
+    pub(crate) fn open(part: &Part, port: &str, roles: &[&str]) -> Result<Self> {
+        let arrays = Self::read(part).with_context(|| format!("port `{port}`"))?;
+        let role = &arrays.role;
+        ensure!(roles.contains(&role.as_str()), "port `{port}` takes arrays of role {}; these have role {role}", roles.join(" or "));
+        Ok(arrays)
     }
 
     fn read(part: &Part) -> Result<Self> {

@@ -28,7 +28,7 @@ struct Metric {
 /// Predicts every image, and writes `metrics` and `predictions`.
 pub(crate) fn evaluate(params: &ClassifierEvaluate, job: &Job) -> Result<()> {
     let classifier = Classifier::load(job.cx.inputs.one("model")?, job.device).context("port `model`")?;
-    let arrays = Arrays::open(job.cx.inputs.one("arrays")?, "arrays")?;
+    let arrays = Arrays::open(job.cx.inputs.one("arrays")?, "arrays", &["test", "all"])?;
     let recipe = &classifier.recipe;
     ensure!(arrays.len() > 0, "there are no {} images to evaluate on: give the split a larger share for them", arrays.role);
     ensure!(recipe.classes == arrays.classes, "the model knows the classes {:?}, the images have {:?}", recipe.classes, arrays.classes);

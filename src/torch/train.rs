@@ -16,8 +16,8 @@ use tomograph::table::Table;
 /// Trains, and writes `model`, `history` and `predictions`.
 pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
     let inputs = job.cx.inputs;
-    let learn = Arrays::open(inputs.one("train")?, "train")?;
-    let check = Arrays::open(inputs.one("validation")?, "validation")?;
+    let learn = Arrays::open(inputs.one("train")?, "train", &["train"])?;
+    let check = Arrays::open(inputs.one("validation")?, "validation", &["validation"])?;
     suit(&learn, &check, params.score)?;
     let weights = inputs.optional("weights")?.map(|part| -> Result<Layers> {
         let name = part.tree.only_file().context("port `weights`")?;
