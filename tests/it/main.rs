@@ -32,6 +32,7 @@ mod rerun;
 mod space;
 mod study;
 mod tidy;
+mod words;
 
 fn main() -> ExitCode {
     let files = [
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         programs::trials(),
         rerun::trials(),
         tidy::trials(),
+        words::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), files.into_iter().flatten().collect()).exit_code()
 }
