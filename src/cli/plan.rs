@@ -48,11 +48,10 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
             continue;
         }
         let (word, reasons) = words(state);
-        text.push_str(&format!(
-            "{:<width$}  {word:<6}  {}\n",
-            title(id),
-            reasons.join("\n".to_owned().as_str()).replace('\n', &format!("\n{:width$}          ", ""))
-        ));
+        let indent = format!("\n{:width$}          ", "");
+        let line = format!("{:<width$}  {word:<6}  {}", title(id), reasons.join("\n").replace('\n', &indent));
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     let count = |wanted: &str| plan.iter().filter(|(_, state)| words(state).0 == wanted).count();
     text.push_str(&format!("{} cached, {} to run, {} decided later\n", count("cached"), count("run"), count("later")));

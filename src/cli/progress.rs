@@ -74,7 +74,9 @@ impl Screen {
                 let mut text = format!("{} {task}", outcome.word());
                 match outcome {
                     Ended::Ran => text.push_str(&format!(" in {seconds:.1} s")),
-                    _ => text.push_str(&message.map(|message| format!(": {message}")).unwrap_or_default()),
+                    Ended::Cached | Ended::Failed | Ended::Skipped => {
+                        text.push_str(&message.map(|message| format!(": {message}")).unwrap_or_default())
+                    }
                 }
                 self.line(&text, &value);
             }

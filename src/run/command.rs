@@ -40,6 +40,7 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
     let passed = ["PATH", "HOME", "LANG"].into_iter().chain(policy.env.iter().map(String::as_str));
     command.envs(passed.filter_map(|name| Some((name, around.environment.get(name)?))));
     command.env("CUDA_VISIBLE_DEVICES", &around.slot.mask).env("TOMOGRAPH_PROGRESS", &layout.progress).envs(&stage.env);
+    let before = std::fs::metadata(&job.log).map_or(0, |log| log.len());
     let log = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
     command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot open the task's log")?).stderr(log);
 
@@ -65,7 +66,7 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
     end_group(pid);
     if !status.success() {
         ensure!(!job.is_cancelled(), "interrupted");
-        bail!("{program} ended with {status}; its output is in the log{}", last_lines(&job.log, job.inputs.identified()));
+        bail!("{program} ended with {status}; its output is in the log{}", last_lines(&job.log, before, job.inputs.identified()));
     }
     for output in outputs {
         validate(output, &layout.outputs.join(&output.port))
@@ -74,12 +75,15 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
     take_outputs(job, outputs.iter().map(|output| output.port.as_str()), &layout.outputs, job.identified("command"))
 }
 
-/// The end of the log, where showing it gives nothing away.
-fn last_lines(log: &Path, identified: bool) -> String {
+/// The end of what the program wrote to the log, which was `before` bytes long; nothing where showing it would give people's
+/// data away.
+fn last_lines(log: &Path, before: u64, identified: bool) -> String {
     if identified {
         return String::new();
     }
-    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let bytes = std::fs::read(log).unwrap_or_default();
+    let start = usize::try_from(before).unwrap_or(usize::MAX).min(bytes.len());
+    let text = String::from_utf8_lossy(&bytes[start..]);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(5)..].iter().map(|line| format!("\n    | {line}")).collect()
 }

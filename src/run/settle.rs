@@ -99,7 +99,7 @@ impl Loop<'_> {
         self.summary.skipped += 1;
         self.states[id.0] = State::Skipped;
         self.outcomes[id.0] = Outcome::Failed("skipped".into());
-        let message = Some(format!("skipped: {because}"));
+        let message = Some(because.to_owned());
         (self.watch)(Event::Ended { task: title, outcome: Ended::Skipped, seconds: 0.0, message, log: None });
         self.release(id);
     }

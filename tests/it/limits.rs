@@ -64,7 +64,7 @@ fn a_read_only_store_loses_nothing() {
 fn on_a_small_disk(space: &Space, pipeline: &str, size: &str) -> (String, String) {
     fs::create_dir_all(space.path("cache")).unwrap();
     let script = r#"mount -t tmpfs -o "size=$2,mode=700" tmpfs cache || exit 99
-        "$0" run "$1"; echo "ended with $?"
+        "$0" run "$1" -j 1; echo "ended with $?"
         mount -o remount,size=200m cache || exit 99
         "$0" run "$1" --json"#;
     // The mount is in a namespace of its own and goes away with it.

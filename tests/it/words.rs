@@ -10,26 +10,90 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn a_plan_and_its_reasons() {
     let space = space();
-    let _ = space.run("plan numbers.toml").success().stdout_eq(str![]);
+    let _ = space.run("plan numbers.toml").success().stdout_eq(str![[r#"
+gather       run     first run
+scale[by=1]  later   after gather
+scale[by=2]  later   after gather
+scale[by=3]  later   after gather
+total        later   after scale[by=1], scale[by=2], scale[by=3]
+0 cached, 1 to run, 4 decided later
+
+"#]]);
     let _ = space.run("run numbers.toml").success();
-    let _ = space.run("plan numbers.toml").success().stdout_eq(str![]);
+    let _ = space.run("plan numbers.toml").success().stdout_eq(str![[r#"
+gather       cached  
+scale[by=1]  cached  
+scale[by=2]  cached  
+scale[by=3]  cached  
+total        cached  
+5 cached, 0 to run, 0 decided later
+
+"#]]);
     space.write("numbers/a.txt", "9\n");
-    let _ = space.run("plan numbers.toml").success().stdout_eq(str![]);
-    let _ = space.run("why numbers.toml total").success().stdout_eq(str![]);
+    let _ = space.run("plan numbers.toml").success().stdout_eq(str![[r#"
+gather       run     inputs.files: source numbers; changed a.txt
+scale[by=1]  later   after gather
+scale[by=2]  later   after gather
+scale[by=3]  later   after gather
+total        later   after scale[by=1], scale[by=2], scale[by=3]
+0 cached, 1 to run, 4 decided later
+
+"#]]);
+    let _ = space.run("why numbers.toml total").success().stdout_eq(str![[r#"
+total: decided later
+  after scale[by=1], scale[by=2], scale[by=3]
+scale[by=1]: decided later
+  after gather
+gather: must run
+  inputs.files: source numbers; changed a.txt
+scale[by=2]: decided later
+  after gather
+scale[by=3]: decided later
+  after gather
+
+"#]]);
 }
 
 fn a_run_off_a_terminal() {
     let space = space();
-    let _ = space.run("run numbers.toml -j 1").success().stdout_eq(str![]).stderr_eq(str![]);
+    let _ = space
+        .run("run numbers.toml -j 1")
+        .success()
+        .stdout_eq(str![[r#"
+0 cached, 5 ran, 0 failed, 0 skipped in [TIME]
+
+"#]])
+        .stderr_eq(str![[r#"
+[1/5] ran gather in [TIME]
+[2/5] ran scale[by=1] in [TIME]
+[3/5] ran scale[by=2] in [TIME]
+[4/5] ran scale[by=3] in [TIME]
+[4/5] published results/total.tsv
+[5/5] ran total in [TIME]
+
+"#]]);
 }
 
 fn a_task_that_fails() {
     let space = space();
     space.write("tools/scale.sh", "echo broken >&2\nexit 7\n");
-    let _ = space.run("run numbers.toml -j 1 --fail-fast").exits(1).stderr_eq(str![]);
+    let _ = space.run("run numbers.toml -j 1 --fail-fast").exits(1).stderr_eq(str![[r#"
+[1/5] ran gather in [TIME]
+[2/5] failed scale[by=1]: sh ended with exit status: 7; its output is in the log
+    | scale[by=1] started 2026-11-23T20:49:25.524Z
+    | because first run
+    | broken
+[3/5] skipped scale[by=2]: skipped: another task failed (--fail-fast)
+[4/5] skipped scale[by=3]: skipped: another task failed (--fail-fast)
+[5/5] skipped total: skipped: scale[by=1] failed
+
+"#]]);
 }
 
 fn a_reference_to_nothing() {
     let space = space();
-    let _ = space.run(&format!("why {PIPELINE} totl")).exits(2).stderr_eq(str![]);
+    let _ = space.run(&format!("why {PIPELINE} totl")).exits(2).stderr_eq(str![[r#"
+error: totl: there is no stage `totl`; did you mean `total`?
+
+"#]]);
 }
