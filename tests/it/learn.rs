@@ -28,7 +28,7 @@ fn stages(output: &Output, outcome: &str) -> Vec<String> {
 /// The weights' bytes of a task.
 fn weights(space: &Space, task: &str) -> Vec<u8> {
     let folder = space.path("out-model");
-    space.run_args(&["export", PIPELINE, &format!("{task}.model"), "out-model"]).success();
+    space.run_args(&["export", PIPELINE, &format!("{task}"), "out-model"]).success();
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     bytes
@@ -87,7 +87,7 @@ fn first_is_ill(picture: &str) -> bool {
 fn a_kill_in_the_middle_of_training_changes_no_bit() {
     let undisturbed = space();
     undisturbed.run_args(&["run", PIPELINE, "--only", "train[seed=1]"]).success();
-    let expected = weights(&undisturbed, "train[seed=1]");
+    let expected = weights(&undisturbed, "train.model[seed=1]");
 
     let again = space();
     let mut engine = again.command(TOMOGRAPH);
@@ -102,7 +102,7 @@ fn a_kill_in_the_middle_of_training_changes_no_bit() {
 
     let output = again.run_args(&["run", PIPELINE, "--only", "train[seed=1]", "--json"]).success();
     assert_eq!(output.tasks("ran"), ["train[seed=1]"], "{}", output.text());
-    assert!(weights(&again, "train[seed=1]") == expected, "the weights are not those of an undisturbed training");
+    assert!(weights(&again, "train.model[seed=1]") == expected, "the weights are not those of an undisturbed training");
     assert!(std::fs::read_dir(again.path("cache/state")).unwrap().next().is_none(), "the state is no longer needed");
 }
 
