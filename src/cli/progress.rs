@@ -75,7 +75,7 @@ impl Screen {
                 match outcome {
                     Ended::Ran => text.push_str(&format!(" in {seconds:.1} s")),
                     Ended::Cached | Ended::Failed | Ended::Skipped => {
-                        text.push_str(&message.map(|message| format!(": {message}")).unwrap_or_default())
+                        text.push_str(&message.map(|message| format!(": {message}")).unwrap_or_default());
                     }
                 }
                 self.line(&text, &value);

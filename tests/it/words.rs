@@ -21,11 +21,11 @@ total        later   after scale[by=1], scale[by=2], scale[by=3]
 "#]]);
     let _ = space.run("run numbers.toml").success();
     let _ = space.run("plan numbers.toml").success().stdout_eq(str![[r#"
-gather       cached  
-scale[by=1]  cached  
-scale[by=2]  cached  
-scale[by=3]  cached  
-total        cached  
+gather       cached
+scale[by=1]  cached
+scale[by=2]  cached
+scale[by=3]  cached
+total        cached
 5 cached, 0 to run, 0 decided later
 
 "#]]);
@@ -80,12 +80,10 @@ fn a_task_that_fails() {
     let _ = space.run("run numbers.toml -j 1 --fail-fast").exits(1).stderr_eq(str![[r#"
 [1/5] ran gather in [TIME]
 [2/5] failed scale[by=1]: sh ended with exit status: 7; its output is in the log
-    | scale[by=1] started 2026-11-23T20:49:25.524Z
-    | because first run
     | broken
-[3/5] skipped scale[by=2]: skipped: another task failed (--fail-fast)
-[4/5] skipped scale[by=3]: skipped: another task failed (--fail-fast)
-[5/5] skipped total: skipped: scale[by=1] failed
+[3/5] skipped scale[by=2]: another task failed (--fail-fast)
+[4/5] skipped scale[by=3]: another task failed (--fail-fast)
+[5/5] skipped total: scale[by=1] failed
 
 "#]]);
 }
