@@ -28,7 +28,7 @@ fn stages(output: &Output, outcome: &str) -> Vec<String> {
 /// The weights' bytes of a task.
 fn weights(space: &Space, task: &str) -> Vec<u8> {
     let folder = space.path("out-model");
-    space.run_args(&["export", PIPELINE, &format!("{task}"), "out-model"]).success();
+    space.run_args(&["export", PIPELINE, task, "out-model"]).success();
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     bytes

@@ -134,6 +134,7 @@ impl Output {
     }
 
     /// A signal ended it.
+    #[cfg(feature = "crash-points")]
     pub(crate) fn killed(self) -> Self {
         assert_eq!(self.code, None, "it should have been killed\n{}", self.text());
         self
