@@ -76,7 +76,7 @@ impl Chest {
             let outwards = stream.between(0.34, 0.66);
             let height = stream.between(0.36, 0.66);
             let size = stream.between(0.13, 0.22);
-            let strength = stream.between(0.34, 0.50);
+            let strength = stream.between(0.42, 0.60);
             if positive {
                 chest.opacities.push([side, outwards, height, size, strength]);
             }
@@ -149,7 +149,7 @@ impl Chest {
         });
         for (at, value) in shadow.samples.iter_mut().enumerate() {
             let lung = lungs.samples[at];
-            let glass = ground_glass.samples[at].min(0.60) * (0.85 + 0.25 * fine.samples[at] + 0.1 * fog.samples[at]);
+            let glass = ground_glass.samples[at].min(0.65) * (0.85 + 0.25 * fine.samples[at] + 0.1 * fog.samples[at]);
             let tissue = inner.samples[at] + glass + 0.018 * fog.samples[at] + 0.012 * fine.samples[at];
             *value = *value * (1.0 - self.air * lung) + lung * tissue;
         }
