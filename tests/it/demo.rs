@@ -26,7 +26,13 @@ fn the_demo_learns_and_then_has_nothing_to_do() {
     assert_eq!((again.summary()["ran"].as_u64(), again.summary()["cached"].as_u64()), (Some(0), Some(14)), "{}", again.text());
 }
 
+/// A column's figures in the rows of single runs; mean and deviation follow these.
 fn column(table: &Table, name: &str) -> Vec<f64> {
-    let at = table.column(name).unwrap();
-    table.rows.iter().map(|row| row[at].parse().unwrap_or_else(|error| panic!("{name} {:?}: {error}", row[at]))).collect()
+    let (at, seed) = (table.column(name).unwrap(), table.column("seed").unwrap());
+    table
+        .rows
+        .iter()
+        .filter(|row| row[seed].parse::<u64>().is_ok())
+        .map(|row| row[at].parse().unwrap_or_else(|error| panic!("{name} {:?}: {error}", row[at])))
+        .collect()
 }
