@@ -48,16 +48,20 @@ pub(crate) fn axis<'i>(name: &Spanned<Cow<'i, str>>, node: Node<'i>, problems: &
         problems.push(Diagnostic::error(node.span(), format!("axis `{text}` has no values")));
     }
     let mut values: Vec<AxisValue<'i>> = Vec::new();
+    let (mut equal, mut alike) = (BTreeMap::new(), BTreeMap::new());
     for node in nodes.iter() {
         let Some(value) = axis_value(node, problems) else { continue };
         // Values that print alike can't be told apart in a task's name.
-        if let Some(twin) = values.iter().find(|one| one.value == value.value || one.value.to_string() == value.value.to_string()) {
+        let shown = value.value.to_string();
+        if let Some(first) = equal.get(&value.value).or_else(|| alike.get(&shown)) {
             problems.push(
-                Diagnostic::error(value.node.span(), format!("axis `{text}` has the value `{}` twice", value.value))
-                    .also(twin.node.span(), "first here"),
+                Diagnostic::error(value.node.span(), format!("axis `{text}` has the value `{shown}` twice"))
+                    .also(Range::clone(first), "first here"),
             );
             continue;
         }
+        equal.insert(value.value.clone(), value.node.span());
+        alike.insert(shown, value.node.span());
         values.push(value);
     }
     values.sort_by(|a, b| a.value.cmp(&b.value));
