@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -67,8 +69,50 @@ pub struct FileRef {
     pub digest: Digest,
     /// Length in bytes.
     pub size: u64,
-    /// A file that holds exactly these bytes; read-only, outside any digest.
-    pub place: PathBuf,
+    /// Where they lie; read-only, outside any digest.
+    pub place: Place,
+}
+
+impl FileRef {
+    /// The bytes.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0));
+        self.open()?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Opens them for reading from the start, and no further than their end.
+    pub fn open(&self) -> io::Result<io::Take<File>> {
+        let mut file = File::open(&self.place.file)?;
+        if let Some(at) = self.place.at {
+            file.seek(SeekFrom::Start(at))?;
+        }
+        Ok(file.take(self.size))
+    }
+}
+
+/// Where bytes lie: a file of their own, or a stretch of one that small blobs share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The offset of the first byte in a shared file; none where the file holds exactly these bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+}
+
+impl Place {
+    /// The file, where it holds nothing else.
+    pub fn own(&self) -> Option<&Path> {
+        self.at.is_none().then_some(self.file.as_path())
+    }
+}
+
+impl From<PathBuf> for Place {
+    fn from(file: PathBuf) -> Self {
+        Self { file, at: None }
+    }
 }
 
 /// A sorted list of relative path (with `/`) → file: what a port or a source carries.
@@ -97,7 +141,7 @@ impl Tree {
         for line in std::str::from_utf8(bytes).ok()?.lines() {
             let (digest, rest) = line.split_once(' ')?;
             let (size, path) = rest.split_once(' ')?;
-            files.insert(path.to_owned(), FileRef { digest: digest.parse().ok()?, size: size.parse().ok()?, place: PathBuf::new() });
+            files.insert(path.to_owned(), FileRef { digest: digest.parse().ok()?, size: size.parse().ok()?, place: Place::default() });
         }
         Some(Self { files, identified })
     }
@@ -128,13 +172,7 @@ impl Tree {
 
     /// The bytes of the file at `path`.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
-        let file = self.file(path)?;
-        std::fs::read(&file.place).with_context(|| format!("cannot read {}", self.shown(path)))
-    }
-
-    /// Where the bytes of `path` lie, for programs and mappings that want a file. Never write there.
-    pub fn place(&self, path: &str) -> Result<&Path> {
-        Ok(&self.file(path)?.place)
+        self.file(path)?.read().with_context(|| format!("cannot read {}", self.shown(path)))
     }
 
     /// The only file, for ports that take one file (a `table`, say).

@@ -9,7 +9,6 @@ use crate::table::Table;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::Read as _;
 
 /// Rows and files that are shown before the rest is only counted.
@@ -88,7 +87,7 @@ fn table(artifact: Artifact, tree: &Tree, path: &str) -> Result<String> {
 /// `X.npy: [663, 224, 224] <u2`, from the header alone.
 fn array(tree: &Tree, path: &str) -> Result<String> {
     let mut start = Vec::new();
-    File::open(tree.place(path)?)?.take(4096).read_to_end(&mut start)?;
+    tree.file(path)?.open()?.take(4096).read_to_end(&mut start)?;
     let (shape, dtype) = npy_header(&start).context("it is not an .npy file")?;
     Ok(format!("  {}: [{shape}] {dtype}, {}\n", tree.shown(path), bytes(tree.file(path)?.size)))
 }
@@ -118,7 +117,7 @@ fn npy_header(start: &[u8]) -> Option<(String, &'static str)> {
 
 /// Number of tensors and of numbers in them, from the header alone.
 fn tensors(tree: &Tree, path: &str) -> Result<String> {
-    let mut file = File::open(tree.place(path)?)?;
+    let mut file = tree.file(path)?.open()?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let mut header = Vec::new();
@@ -192,13 +191,14 @@ fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::content::{Digest, FileRef};
+    use std::fs::File;
     use std::io::Write as _;
 
     fn tree(folder: &tempfile::TempDir, files: &[(&str, &[u8])], identified: bool) -> Tree {
         let place = |name: &str| folder.path().join(name);
         let files = files.iter().map(|(name, bytes)| {
             File::create(place(name)).unwrap().write_all(bytes).unwrap();
-            ((*name).to_owned(), FileRef { digest: Digest::of(bytes), size: bytes.len() as u64, place: place(name) })
+            ((*name).to_owned(), FileRef { digest: Digest::of(bytes), size: bytes.len() as u64, place: place(name).into() })
         });
         Tree { files: files.collect(), identified }
     }

@@ -123,9 +123,10 @@ fn paths(project: &Project, held: &OutputRecord) -> Result<String> {
     let Some(tree) = project.store.tree(&held.manifest, held.identified)? else { return Ok(String::new()) };
     let mut text = String::new();
     for (name, file) in &tree.files {
+        let place = project.store.own_file(file)?;
         let _ = match tree.files.len() == 1 || tree.identified {
-            true => writeln!(text, "{}", file.place.display()),
-            false => writeln!(text, "{}\t{name}", file.place.display()),
+            true => writeln!(text, "{}", place.display()),
+            false => writeln!(text, "{}\t{name}", place.display()),
         };
     }
     Ok(text)

@@ -25,7 +25,7 @@ impl SourceTree {
         let mut tree = Tree { files: BTreeMap::new(), identified: source.phi };
         let mut stamps = BTreeMap::new();
         for ((path, place), hashed) in files.into_iter().zip(hashed) {
-            tree.files.insert(path.clone(), FileRef { digest: hashed.digest, size: hashed.size, place: place.clone() });
+            tree.files.insert(path.clone(), FileRef { digest: hashed.digest, size: hashed.size, place: place.clone().into() });
             stamps.insert(path, (place, hashed.stamp));
         }
         Ok(Some(Self { tree, stamps }))

@@ -5,6 +5,7 @@
 use super::children::{Children, end_group};
 use super::devices::Slot;
 use super::pool::take_outputs;
+use super::sidecar::clone;
 use super::task::{Job, Made};
 use crate::pipeline::{Command as Stage, Output, Piece, Policy};
 use crate::stage::{Artifact, Note, Part};
@@ -186,10 +187,11 @@ fn lay_out_part(job: &Job, part: &Part, folder: &Path) -> Result<()> {
         if let Some(parent) = place.parent() {
             std::fs::create_dir_all(parent).context("cannot make a folder in the store")?;
         }
-        if file.place.starts_with(job.store.root()) {
-            std::fs::copy(&file.place, &place).with_context(|| format!("cannot copy {}", part.tree.shown(path)))?;
+        if file.place.file.starts_with(job.store.root()) {
+            let copy = || File::create_new(&place).and_then(|to| clone(file, &to));
+            copy().with_context(|| format!("cannot copy {}", part.tree.shown(path)))?;
         } else {
-            std::os::unix::fs::symlink(&file.place, &place).with_context(|| format!("cannot link {}", part.tree.shown(path)))?;
+            std::os::unix::fs::symlink(&file.place.file, &place).with_context(|| format!("cannot link {}", part.tree.shown(path)))?;
         }
     }
     Ok(())

@@ -88,7 +88,7 @@ fn publish_inner(store: &Store, root: &Path, what: &Publication<'_>, overwrite: 
         if wanted.len() != 1 {
             fs::create_dir_all(&to).with_context(|| format!("cannot make the folder {}", to.display()))?;
         }
-        write.par_iter().try_for_each(|(path, file)| put.blob(&file.place, &folder.join(path)))?;
+        write.par_iter().try_for_each(|(path, file)| put.blob(file, &folder.join(path)))?;
         sidecar.replaces.clear();
     }
     if Sidecar::read(&beside).as_ref() != Some(&sidecar) {
@@ -152,7 +152,7 @@ pub fn export(store: &Store, what: &Publication<'_>, to: &Path) -> Result<()> {
     let name = to.file_name().and_then(|name| name.to_str()).context("a folder needs a name")?;
     fs::create_dir_all(to).with_context(|| format!("cannot make the folder {}", to.display()))?;
     let put = Put { scratch: store.scratch().ok() };
-    what.tree.files.par_iter().try_for_each(|(path, file)| put.blob(&file.place, &to.join(path)))?;
+    what.tree.files.par_iter().try_for_each(|(path, file)| put.blob(file, &to.join(path)))?;
     let files = what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file.digest)).collect();
     put.bytes(&Sidecar::of(what, files).to_bytes(), &Sidecar::path(to))
 }

@@ -1,7 +1,7 @@
 //! What leaves the store: files put in place whole, beside a `NAME.tomograph.json` that says what they are.
 
 use super::publish::Publication;
-use crate::content::Digest;
+use crate::content::{Digest, FileRef};
 use crate::store::Scratch;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,7 @@ pub(super) struct Put {
 }
 
 impl Put {
-    pub(super) fn blob(&self, blob: &Path, to: &Path) -> Result<()> {
+    pub(super) fn blob(&self, blob: &FileRef, to: &Path) -> Result<()> {
         self.file(to, |file| clone(blob, file))
     }
 
@@ -117,10 +117,10 @@ fn write_and_rename(folder: &Path, to: &Path, fill: &impl Fn(&File) -> io::Resul
 }
 
 /// Gives `to` the bytes of `from`: shared until one is written where the file system can, else copied.
-fn clone(from: &Path, mut to: &File) -> io::Result<()> {
-    let mut from = File::open(from)?;
-    if rustix::fs::ioctl_ficlone(to, &from).is_err() {
-        io::copy(&mut from, &mut to)?;
+pub(super) fn clone(from: &FileRef, mut to: &File) -> io::Result<()> {
+    let shared = from.place.own().is_some_and(|path| File::open(path).is_ok_and(|from| rustix::fs::ioctl_ficlone(to, &from).is_ok()));
+    if !shared {
+        io::copy(&mut from.open()?, &mut to)?;
     }
     Ok(())
 }

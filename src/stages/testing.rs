@@ -33,7 +33,7 @@ impl World {
             let digest = Digest::of(bytes);
             let place = self.folder.path().join(digest.to_string());
             std::fs::File::create(&place).and_then(|mut file| std::io::Write::write_all(&mut file, bytes)).expect("a file");
-            tree.files.insert((*path).to_owned(), FileRef { digest, size: bytes.len() as u64, place });
+            tree.files.insert((*path).to_owned(), FileRef { digest, size: bytes.len() as u64, place: place.into() });
         }
         tree
     }
@@ -154,7 +154,7 @@ fn collect(root: &Path, folder: &Path, tree: &mut Tree) {
         }
         let bytes = std::fs::read(&place).expect("a file");
         let path = place.strip_prefix(root).expect("inside").to_string_lossy().into_owned();
-        tree.files.insert(path, FileRef { digest: Digest::of(&bytes), size: bytes.len() as u64, place });
+        tree.files.insert(path, FileRef { digest: Digest::of(&bytes), size: bytes.len() as u64, place: place.into() });
     }
 }
 

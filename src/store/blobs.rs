@@ -44,7 +44,7 @@ impl Store {
         let mut moves: BTreeMap<Digest, PathBuf> = BTreeMap::new();
         let mut tree = Tree { files: BTreeMap::new(), identified };
         for (name, file, path) in hashed {
-            if !has_size(&file.place, file.size) {
+            if !has_size(&file.place.file, file.size) {
                 moves.insert(file.digest, path);
             }
             tree.files.insert(name, file);
@@ -56,8 +56,8 @@ impl Store {
     /// Writes bytes as a blob. It is at its place, and durable, after [`Store::sync`].
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<FileRef> {
         let digest = Digest::of(bytes);
-        let file = FileRef { digest, size: bytes.len() as u64, place: self.blob(&digest) };
-        if has_size(&file.place, file.size) || lock(&self.pending).contains_key(&digest) {
+        let file = FileRef { digest, size: bytes.len() as u64, place: self.blob(&digest).into() };
+        if has_size(&file.place.file, file.size) || lock(&self.pending).contains_key(&digest) {
             return Ok(file);
         }
         let path = self.session()?.fresh("blob-");
@@ -98,8 +98,8 @@ impl Store {
         let Some(mut tree) = Tree::from_manifest(&bytes, identified) else {
             bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() });
         };
-        tree.files.values_mut().for_each(|file| file.place = self.blob(&file.digest));
-        let there = |file: &FileRef| has_size(&file.place, file.size);
+        tree.files.values_mut().for_each(|file| file.place = self.blob(&file.digest).into());
+        let there = |file: &FileRef| has_size(&file.place.file, file.size);
         let files = &tree.files;
         let whole = if files.len() < 64 { files.values().all(there) } else { files.par_iter().all(|(_, file)| there(file)) };
         Ok(whole.then_some(tree))
@@ -137,7 +137,7 @@ impl Store {
             }
             fs::set_permissions(&path, fs::Permissions::from_mode(0o444))?;
             let (digest, size) = hash(&path, &|_| {})?;
-            Ok((FileRef { digest, size, place: self.blob(&digest) }, path))
+            Ok((FileRef { digest, size, place: self.blob(&digest).into() }, path))
         };
         let (file, path) = go().map_err(|error| self.trouble(error))?;
         Ok((name, file, path))
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/one.png", "a/two.png", "b/one.png", "index.tsv"]);
         for (name, text) in files {
             assert_eq!(tree.read(name).unwrap(), text.as_bytes());
-            assert_eq!(fs::metadata(tree.place(name).unwrap()).unwrap().permissions().mode() & 0o777, 0o444);
+            assert_eq!(fs::metadata(&tree.files[name].place.file).unwrap().permissions().mode() & 0o777, 0o444);
         }
         let manifest = store.put_tree(&tree).unwrap();
         store.sync().unwrap();
@@ -284,9 +284,9 @@ mod tests {
         let tree = store.put_folder(folder_of(&store, &files).path(), false).unwrap();
         let manifest = store.put_tree(&tree).unwrap();
         store.sync().unwrap();
-        fs::remove_file(tree.place("7").unwrap()).unwrap();
+        fs::remove_file(&tree.files["7"].place.file).unwrap();
         assert_eq!(store.tree(&manifest, false).unwrap(), None);
-        File::create(tree.place("7").unwrap()).unwrap();
+        File::create(&tree.files["7"].place.file).unwrap();
         assert_eq!(store.tree(&manifest, false).unwrap(), None);
         store.put_folder(folder_of(&store, &files).path(), false).unwrap();
         assert_eq!(store.tree(&manifest, false).unwrap(), Some(tree));
@@ -314,7 +314,7 @@ mod tests {
     fn bytes_get_their_name_only_by_a_sync() {
         let (_folder, store) = new_store();
         let file = store.put_bytes(b"row").unwrap();
-        assert!(!file.place.exists());
+        assert!(!file.place.file.exists());
         assert_eq!(store.read_blob(&file.digest).unwrap().unwrap(), b"row");
         std::thread::scope(|scope| {
             for at in 0..4 {
@@ -325,7 +325,7 @@ mod tests {
                 });
             }
         });
-        assert!(file.place.exists());
+        assert!(file.place.file.exists());
         assert_eq!(count_blobs(&store), 51);
     }
 
@@ -334,8 +334,8 @@ mod tests {
         let (_folder, store) = new_store();
         let file = store.put_bytes(b"right").unwrap();
         store.sync().unwrap();
-        fs::remove_file(&file.place).unwrap();
-        File::create(&file.place).unwrap().write_all(b"wrong").unwrap();
+        fs::remove_file(&file.place.file).unwrap();
+        File::create(&file.place.file).unwrap().write_all(b"wrong").unwrap();
         assert!(store.read_blob(&file.digest).unwrap_err().downcast_ref::<Damaged>().is_some());
         let file = store.put_bytes(b"no manifest").unwrap();
         assert!(store.tree(&file.digest, false).unwrap_err().downcast_ref::<Damaged>().is_some());

@@ -28,7 +28,7 @@ pub use records::{OutputRecord, Published, Record};
 pub use runs::{Run, RunLog, RunTask, now, utc};
 pub use session::Scratch;
 
-use crate::content::Digest;
+use crate::content::{Digest, FileRef};
 use anyhow::{Context as _, Result, bail};
 use index::Index;
 use memo::Memo;
@@ -147,6 +147,11 @@ impl Store {
             fs::File::create(&path)
         };
         create().map_err(|error| self.trouble(error))
+    }
+
+    /// A file that holds exactly the bytes of a blob, for programs and people that want one. Never write there.
+    pub fn own_file(&self, file: &FileRef) -> Result<PathBuf> {
+        Ok(file.place.file.clone())
     }
 
     fn named(&self, folder: &str, digest: &Digest, suffix: &str) -> PathBuf {

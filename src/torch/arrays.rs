@@ -47,7 +47,7 @@ impl Arrays {
     fn read(part: &Part) -> Result<Self> {
         let tree = &part.tree;
         let about: About = serde_json::from_slice(&tree.read("role.json")?).context("role.json")?;
-        let pixels = Mapped::open(tree.place("X.npy")?).context("X.npy")?;
+        let pixels = Mapped::of(tree.file("X.npy")?).context("X.npy")?;
         let (wide, size) = match view::<u16>(&pixels)? {
             Some(view) => (false, view.dim()),
             None => match view::<f32>(&pixels)? {

@@ -10,9 +10,12 @@ use hdf5_pure::{AttrValue, File, Group};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use tch::Tensor;
+use tomograph::content::FileRef;
 
 /// The layers of a file that have weights: layer → leaf (`kernel`, `gamma`, …) → values as Keras has them.
 pub(crate) struct Layers(BTreeMap<String, BTreeMap<String, Values>>);
+
+const BROKEN: &str = "not a Keras weights file (HDF5), or cut short";
 
 struct Values {
     shape: Vec<i64>,
@@ -20,16 +23,21 @@ struct Values {
 }
 
 impl Layers {
+    /// Reads every weight of a file of a tree.
+    pub(crate) fn read_blob(file: &FileRef) -> Result<Self> {
+        // What shares a file with others is too short to be one.
+        Self::read(file.place.own().context(BROKEN)?)
+    }
+
     /// Reads every weight of a file. Errors do not name the file: the caller knows what it may call it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let broken = || "not a Keras weights file (HDF5), or cut short";
-        let file = File::open_streaming(path).with_context(broken)?;
+        let file = File::open_streaming(path).context(BROKEN)?;
         let root = match file.group("model_weights") {
             Ok(group) => group,
             Err(_) => file.root(),
         };
-        let attributes = root.attrs().with_context(broken)?;
-        let names = texts(&attributes, "layer_names").with_context(broken)?;
+        let attributes = root.attrs().context(BROKEN)?;
+        let names = texts(&attributes, "layer_names").context(BROKEN)?;
         let mut layers = BTreeMap::new();
         for layer in names {
             let weights =

@@ -21,7 +21,7 @@ pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
     suit(&learn, &check, params.score)?;
     let weights = inputs.optional("weights")?.map(|part| -> Result<Layers> {
         let name = part.tree.only_file().context("port `weights`")?;
-        Layers::read(part.tree.place(name)?).with_context(|| format!("port `weights`: {}", part.tree.shown(name)))
+        Layers::read_blob(part.tree.file(name)?).with_context(|| format!("port `weights`: {}", part.tree.shown(name)))
     });
     let recipe = Recipe::of(params, &learn)?;
     let mut classifier = Classifier::new(recipe, params.seed, weights.transpose()?, job.device).context("building the network")?;
