@@ -1,6 +1,7 @@
 //! Exit codes, and the one place that turns an error into one.
 
 use crate::plan::Unready;
+use crate::run::Unmet;
 use crate::store::Damaged;
 use anyhow::Result;
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ pub(super) fn of(result: Result<Exit>) -> Result<Exit, Exit> {
     if !error.is::<Shown>() {
         eprintln!("error: {error:#}");
     }
-    Err(if error.is::<Shown>() || error.is::<Wrong>() || error.is::<Unready>() {
+    Err(if error.is::<Shown>() || error.is::<Wrong>() || error.is::<Unready>() || error.is::<Unmet>() {
         Exit::Wrong
     } else if error.chain().any(|cause| cause.is::<Damaged>()) {
         Exit::Damaged

@@ -50,6 +50,19 @@ impl Screen {
                 self.line(&format!("warning: {task}: {text}"), &serde_json::json!({"event": "warning", "task": task, "message": text}));
             }
             Event::Noted { note: Note::Log(_), .. } => {}
+            Event::Retried { task, message, number, of, rest } => {
+                self.last.remove(&task);
+                if let Mode::Bars { running, .. } = &mut self.mode
+                    && let Some(bar) = running.remove(&task)
+                {
+                    bar.finish_and_clear();
+                }
+                let seconds = rest.as_secs_f64();
+                let value = serde_json::json!({
+                    "event": "retry", "task": task, "message": message, "number": number, "of": of, "rest": seconds,
+                });
+                self.line(&format!("retry {number}/{of} of {task} in {seconds:.1} s: {message}"), &value);
+            }
             Event::Published { path } => self.line(&format!("published {path}"), &serde_json::json!({"event": "published", "path": path})),
             Event::Ended { task, outcome, seconds, message, log } => {
                 self.ended += 1;
@@ -128,7 +141,7 @@ impl Screen {
         if matches!(self.mode, Mode::Json) {
             let value = serde_json::json!({
                 "event": "summary", "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped,
-                "quarantined": summary.quarantined, "items_cached": summary.items_cached, "items_ran": summary.items_ran,
+                "retried": summary.retried, "quarantined": summary.quarantined, "items_cached": summary.items_cached, "items_ran": summary.items_ran,
                 "seconds": (summary.seconds * 1000.0).round() / 1000.0,
             });
             self.line("", &value);

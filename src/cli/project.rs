@@ -2,7 +2,7 @@
 
 use super::diagnostics;
 use super::exit::{Shown, Wrong};
-use crate::pipeline::{Overlay, Pipeline, Severity, TaskId, load};
+use crate::pipeline::{Memory, Overlay, Pipeline, Severity, TaskId, load};
 use crate::plan::Planner;
 use crate::stage::Kind;
 use crate::store::Store;
@@ -77,11 +77,25 @@ struct Local {
     store: Option<PathBuf>,
     /// Threads of the pool; as many as there are processors unless set.
     jobs: Option<usize>,
+    /// Memory that running tasks may claim together (bytes, or text such as "16GiB"); nine tenths of the machine's unless set.
+    memory: Option<Memory>,
+    #[serde(default)]
+    devices: Devices,
     /// Seconds between two writes of a training's state.
     state_every: Option<f64>,
     /// Other places for sources, by name.
     #[serde(default)]
     source: BTreeMap<String, String>,
+}
+
+/// `[devices]` of `tomograph.local.toml`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Devices {
+    /// Indices or UUIDs of the GPUs to use, in place of those that are found.
+    gpus: Option<Vec<String>>,
+    /// Torch tasks at once where there is no GPU; one unless set.
+    cpu_slots: Option<usize>,
 }
 
 /// The project that a pipeline belongs to.
@@ -92,6 +106,9 @@ pub(super) struct Project {
     pub(super) pipeline: Pipeline,
     pub(super) store: Store,
     pub(super) jobs: usize,
+    pub(super) memory: Option<u64>,
+    pub(super) gpus: Option<Vec<String>>,
+    pub(super) cpu_slots: usize,
     pub(super) state_every: f64,
 }
 
@@ -123,6 +140,9 @@ impl Project {
             pipeline,
             store,
             jobs,
+            memory: local.memory.map(|memory| memory.0),
+            gpus: local.devices.gpus,
+            cpu_slots: local.devices.cpu_slots.unwrap_or(1),
             state_every: local.state_every.filter(|seconds| *seconds >= 0.0).unwrap_or(120.0),
         })
     }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct RunArgs {
     #[command(flatten)]
     selection: Selection,
-    /// Threads of the pool, and processors for commands [default: all]
+    /// Threads of the pool, and processors for CPU kinds and commands [default: all]
     #[arg(short = 'j', long, value_name = "N")]
     jobs: Option<usize>,
     /// Stop at the first failure; else independent branches go on
@@ -48,6 +48,9 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let planner = project.planner(&only, &hashing(args.json))?;
     let options = Options {
         jobs: args.jobs.filter(|jobs| *jobs > 0).unwrap_or(project.jobs),
+        memory: project.memory,
+        gpus: project.gpus.clone(),
+        cpu_slots: project.cpu_slots,
         fail_fast: args.fail_fast,
         cpu: args.cpu,
         publish: args.publish || args.selection.is_whole(),

@@ -26,8 +26,11 @@ mod wiring;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use model::{Action, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Task, TaskId, show_pieces};
+pub use model::{
+    Action, Cause, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Task, TaskId, show_pieces,
+};
 pub use schema::schema_text;
+pub use tables::Memory;
 
 use crate::stage::Kind;
 use diagnostic::Problems;

@@ -1,6 +1,8 @@
 //! What a checked pipeline is: sources and tasks with every axis, reference and placeholder resolved.
 
 use crate::stage::{Artifact, Configured, Coordinates, Kind, Needs, show_coordinates};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -145,11 +147,24 @@ pub enum Origin {
     Task { task: TaskId, port: String },
 }
 
+/// A cause of failure that may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// A signal ended the process: `kill`, or the kernel when the machine's memory ran out.
+    Signal,
+    /// The memory of the device or the machine did not suffice.
+    Oom,
+    /// A program ended with another exit code than 0.
+    Exit,
+}
+
 /// What decides how a task is tried; never in a key.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// Further tries on named causes.
+    /// Further tries after a failure for one of these causes.
     pub retries: u32,
+    pub retry_on: Vec<Cause>,
     /// Seconds after which the task is ended.
     pub timeout: Option<f64>,
     /// How many items may be in quarantine before the task fails; none unless set.

@@ -2,7 +2,7 @@
 //!
 //! Values that may hold placeholders or are of several shapes are [`Anything`] here and are read from the tree by `document`.
 
-use crate::pipeline::model::Quarantine;
+use crate::pipeline::model::{Cause, Quarantine};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
@@ -151,8 +151,10 @@ pub(crate) struct NeedsTable {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PolicyTable {
-    /// Further tries where a task failed for a passing cause.
+    /// Further tries where a task failed for a cause of `retry_on`, after a rest: 0.2 s, then four times as long each, up to a minute.
     pub retries: Option<u32>,
+    /// Causes after which it is tried again: `"signal"` and `"oom"` unless set; `"exit"` is a command's exit code.
+    pub retry_on: Option<Vec<Cause>>,
     /// Longest time for a task: seconds, or text such as `"6h"`, `"1h30m"`.
     pub timeout: Option<Timeout>,
     /// How many items may be in quarantine: a number, or text such as `"2%"`.
@@ -174,8 +176,11 @@ impl NeedsTable {
 impl PolicyTable {
     /// Leaves of `other` win.
     pub(crate) fn merge(&mut self, other: &Self) {
-        let Self { retries, timeout, max_quarantine, env } = other;
+        let Self { retries, retry_on, timeout, max_quarantine, env } = other;
         self.retries = retries.or(self.retries);
+        if retry_on.is_some() {
+            self.retry_on.clone_from(retry_on);
+        }
         self.timeout = timeout.or(self.timeout);
         self.max_quarantine = max_quarantine.or(self.max_quarantine);
         if env.is_some() {
@@ -196,7 +201,7 @@ pub(crate) struct Gpu(#[schemars(range(min = 0))] pub f64);
 
 /// Bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory(pub u64);
+pub struct Memory(pub u64);
 
 /// Seconds.
 #[derive(Clone, Copy, Debug)]

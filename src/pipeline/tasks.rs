@@ -3,7 +3,7 @@
 use super::diagnostic::{Diagnostic, Problems, nearest};
 use super::document::{Document, OverrideDecl, StageDecl};
 use super::expand::{Arrivals, Cells, Test, tests};
-use super::model::{Action, Command, Edge, Origin, Output, Piece, Policy, Source, SourceId, Task, TaskId};
+use super::model::{Action, Cause, Command, Edge, Origin, Output, Piece, Policy, Source, SourceId, Task, TaskId};
 use super::params::{Checker, Place, Read, configure, filled, json, look_up};
 use super::tables::{NeedsTable, PolicyTable};
 use super::template::{Fragment, joined, parse};
@@ -347,6 +347,7 @@ fn needed(table: &NeedsTable, kind: Option<&'static Kind>) -> Needs {
 fn tried(table: &PolicyTable) -> Policy {
     Policy {
         retries: table.retries.unwrap_or_default(),
+        retry_on: table.retry_on.clone().unwrap_or_else(|| vec![Cause::Signal, Cause::Oom]),
         timeout: table.timeout.map(|timeout| timeout.0),
         max_quarantine: table.max_quarantine.map(|bound| bound.0).unwrap_or_default(),
         env: table.env.clone().unwrap_or_default(),

@@ -2,6 +2,7 @@
 //!
 //! [`Planner`] judges one task at a time, once its inputs are known; planning and running both drive it. Starts nothing.
 
+mod expect;
 mod explain;
 pub mod key;
 pub mod reason;

@@ -3,21 +3,23 @@
 //! Knows nothing of what the program does; success is exit code 0 with every output there and valid as its artifact.
 
 use super::children::{Children, end_group};
-use super::devices::Slot;
+use super::devices::{self, Slot};
+use super::failure::{Failure, is_memory};
 use super::pool::take_outputs;
 use super::sidecar::clone;
 use super::task::{Job, Made};
-use crate::pipeline::{Command as Stage, Output, Piece, Policy};
+use crate::pipeline::{Cause, Command as Stage, Output, Piece, Policy};
 use crate::stage::{Artifact, Note, Part};
 use crate::table::Table;
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a command gets from the world beside its own stage.
 pub(super) struct Surroundings<'a> {
@@ -40,23 +42,23 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
     command.env_clear();
     let passed = ["PATH", "HOME", "LANG"].into_iter().chain(policy.env.iter().map(String::as_str));
     command.envs(passed.filter_map(|name| Some((name, around.environment.get(name)?))));
-    command.env("CUDA_VISIBLE_DEVICES", &around.slot.mask).env("TOMOGRAPH_PROGRESS", &layout.progress).envs(&stage.env);
+    command.envs(devices::environment(around.slot, around.environment)).env("TOMOGRAPH_PROGRESS", &layout.progress).envs(&stage.env);
     let before = std::fs::metadata(&job.log).map_or(0, |log| log.len());
     let log = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
     command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot open the task's log")?).stderr(log);
 
     let mut child = around.children.start(command).with_context(|| format!("cannot start {program}"))?;
-    let (pid, started, mut progress) = (child.id(), Instant::now(), Progress::default());
+    let (pid, mut progress) = (child.id(), Progress::default());
     let mut pause = Duration::from_millis(2);
     let status = loop {
         if let Some(status) = child.try_wait().context("cannot wait for the program")? {
             break status;
         }
-        if policy.timeout.is_some_and(|limit| started.elapsed().as_secs_f64() > limit) {
+        if let Err(late) = job.check() {
             end_group(pid);
             let _ = child.wait();
             around.children.ended(pid);
-            bail!("{program} took longer than policy.timeout allows ({} s) and was ended", policy.timeout.unwrap_or_default());
+            return Err(late.context(program.clone()));
         }
         progress.pass_on(&layout.progress, job);
         std::thread::sleep(pause);
@@ -67,7 +69,15 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
     end_group(pid);
     if !status.success() {
         ensure!(!job.is_cancelled(), "interrupted");
-        bail!("{program} ended with {status}; its output is in the log{}", last_lines(&job.log, before, job.inputs.identified()));
+        let said = last_lines(&job.log, before);
+        let cause = match status.signal() {
+            Some(_) => Cause::Signal,
+            None if is_memory(&said) => Cause::Oom,
+            None => Cause::Exit,
+        };
+        // Showing the lines would give people's data away.
+        let shown = if job.inputs.identified() { "" } else { said.as_str() };
+        return Err(Failure::of(cause, format!("{program} ended with {status}; its output is in the log{shown}")));
     }
     for output in outputs {
         validate(output, &layout.outputs.join(&output.port))
@@ -76,12 +86,8 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
     take_outputs(job, outputs.iter().map(|output| output.port.as_str()), &layout.outputs, job.identified("command"))
 }
 
-/// The end of what the program wrote to the log, which was `before` bytes long; nothing where showing it would give people's
-/// data away.
-fn last_lines(log: &Path, before: u64, identified: bool) -> String {
-    if identified {
-        return String::new();
-    }
+/// The end of what the program wrote to the log, which was `before` bytes long.
+fn last_lines(log: &Path, before: u64) -> String {
     let bytes = std::fs::read(log).unwrap_or_default();
     let start = usize::try_from(before).unwrap_or(usize::MAX).min(bytes.len());
     let text = String::from_utf8_lossy(&bytes[start..]);

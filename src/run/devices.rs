@@ -1,34 +1,73 @@
-//! The device pool: indexed GPUs, or the CPU where there is none.
+//! Which devices a run may use: indexed GPUs, or the CPU where there is none.
 //!
-//! Knows nothing of tasks. Counting GPUs through the driver's folder has not been run on a machine with a GPU.
+//! Knows nothing of tasks; who gets which is decided in `resources`. Finding GPUs through the driver's folder has not been run on a
+//! machine with a GPU.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A slot of the pool: what the child is told, and the mask under which it sees only its own device.
+/// The variables by which CUDA is told which devices there are, and in which order it counts them.
+pub(super) const MASK: &str = "CUDA_VISIBLE_DEVICES";
+const ORDER: &str = "CUDA_DEVICE_ORDER";
+
+/// What a task is told of its device, and the mask under which it sees only that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     /// `cpu` or `cuda:0`.
     pub(super) device: String,
-    /// `CUDA_VISIBLE_DEVICES` of the child: an index or a UUID; empty for none.
+    /// `CUDA_VISIBLE_DEVICES` of the child: indices or UUIDs; empty for none.
     pub(super) mask: String,
 }
 
-/// The slots of this machine. `inherited` is `CUDA_VISIBLE_DEVICES` as the engine was started with.
-pub(super) fn slots(inherited: Option<&str>, cpu_only: bool, cpu_slots: usize) -> Vec<Slot> {
-    let masks = if cpu_only { Vec::new() } else { gpu_masks(inherited, installed_gpus()) };
-    if masks.is_empty() {
-        return vec![Slot { device: "cpu".into(), mask: String::new() }; cpu_slots.max(1)];
+impl Slot {
+    /// No device of the pool.
+    pub(super) fn cpu() -> Self {
+        Self { device: "cpu".into(), mask: String::new() }
     }
-    masks.into_iter().map(|mask| Slot { device: "cuda:0".into(), mask }).collect()
+
+    /// One GPU, or several that a task has for itself.
+    pub(super) fn gpus(masks: &[&str]) -> Self {
+        Self { device: "cuda:0".into(), mask: masks.join(",") }
+    }
 }
 
-/// Of the inherited mask every entry, else an index per installed GPU. As CUDA does, what follows an entry of -1 is not seen.
-fn gpu_masks(inherited: Option<&str>, installed: usize) -> Vec<String> {
-    match inherited {
-        _ if installed == 0 => Vec::new(),
-        None => (0..installed).map(|index| index.to_string()).collect(),
-        Some(mask) => mask.split(',').map(str::trim).take_while(|entry| !entry.is_empty() && *entry != "-1").map(str::to_owned).collect(),
+/// The variables that make a child see its device and no other. Where the engine itself was started under a mask, what an index
+/// means stays as it was.
+pub(super) fn environment<'a>(slot: &'a Slot, inherited: &'a BTreeMap<String, String>) -> Vec<(&'static str, &'a str)> {
+    let order = inherited.get(ORDER).map(String::as_str).or((!inherited.contains_key(MASK)).then_some("PCI_BUS_ID"));
+    std::iter::once((MASK, slot.mask.as_str())).chain(order.map(|order| (ORDER, order))).collect()
+}
+
+/// The masks of the GPUs that may be used. `inherited` is `CUDA_VISIBLE_DEVICES` as the engine was started with, `configured` what
+/// `tomograph.local.toml` lists in place of what is found here.
+pub(super) fn gpus(inherited: Option<&str>, configured: Option<&[String]>) -> Vec<String> {
+    match configured {
+        Some(listed) => visible(inherited, listed, |entry| listed.iter().any(|one| same(one, entry))),
+        None => {
+            let installed: Vec<String> = (0..installed_gpus()).map(|index| index.to_string()).collect();
+            let known = |entry: &str| !installed.is_empty() && (entry.starts_with("GPU-") || entry.starts_with("MIG-"));
+            visible(inherited, &installed, |entry| known(entry) || installed.iter().any(|one| one == entry))
+        }
     }
+}
+
+/// Of the inherited mask every entry, up to the first that is no device, as CUDA does; without a mask all there are.
+fn visible(inherited: Option<&str>, all: &[String], is_device: impl Fn(&str) -> bool) -> Vec<String> {
+    let Some(mask) = inherited else { return all.to_vec() };
+    let mut seen: Vec<String> = Vec::new();
+    for entry in mask.split(',').map(str::trim).take_while(|entry| is_device(entry)) {
+        // The same device twice is still one device.
+        if !seen.iter().any(|one| same(one, entry)) {
+            seen.push(entry.to_owned());
+        }
+    }
+    seen
+}
+
+/// Whether two entries name one device: UUIDs may be cut short.
+fn same(one: &str, other: &str) -> bool {
+    let uuid = |entry: &str| entry.starts_with("GPU-") || entry.starts_with("MIG-");
+    one == other || uuid(one) && uuid(other) && (one.starts_with(other) || other.starts_with(one))
 }
 
 fn installed_gpus() -> usize {
@@ -39,16 +78,39 @@ fn installed_gpus() -> usize {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_inherited_mask_is_respected() {
-        assert_eq!(gpu_masks(Some("2,GPU-8f1e,-1,0"), 4), ["2", "GPU-8f1e"]);
-        assert_eq!(gpu_masks(Some(""), 4), [] as [&str; 0]);
-        assert_eq!(gpu_masks(None, 2), ["0", "1"]);
-        assert_eq!(gpu_masks(Some("0"), 0), [] as [&str; 0]);
+    fn listed(inherited: Option<&str>, configured: &[&str]) -> Vec<String> {
+        let configured: Vec<String> = configured.iter().map(|&one| one.to_owned()).collect();
+        gpus(inherited, Some(&configured))
     }
 
     #[test]
-    fn without_a_gpu_the_pool_is_the_cpu() {
-        assert_eq!(slots(None, true, 1), [Slot { device: "cpu".into(), mask: String::new() }]);
+    fn an_inherited_mask_is_respected() {
+        let four = ["0", "1", "2", "3"];
+        assert_eq!(listed(None, &four), four);
+        assert_eq!(listed(Some("2,0"), &four), ["2", "0"]);
+        assert_eq!(listed(Some("2,7,0"), &four), ["2"], "what follows an entry that is no device is not seen");
+        assert_eq!(listed(Some("1,-1,0"), &four), ["1"]);
+        assert_eq!(listed(Some("1,1"), &four), ["1"]);
+        assert_eq!(listed(Some(""), &four), [""; 0]);
+        assert_eq!(listed(Some("0"), &[]), [""; 0]);
+    }
+
+    #[test]
+    fn masks_may_hold_uuids() {
+        let two = ["GPU-8f1e6c2a-0000", "GPU-0b2c-1111"];
+        assert_eq!(listed(Some("GPU-0b2c,GPU-8f1e6c2a-0000,GPU-77"), &two), ["GPU-0b2c", "GPU-8f1e6c2a-0000"]);
+        assert_eq!(listed(Some("MIG-41f9"), &["MIG-41f9-aa", "0"]), ["MIG-41f9"]);
+        assert_eq!(listed(Some("GPU-0b2c"), &["0"]), [""; 0], "an index and a UUID cannot be told to be the same");
+        let seen = visible(Some("GPU-a,MIG-b,1"), &["0".to_owned()], |entry| entry != "1");
+        assert_eq!(seen, ["GPU-a", "MIG-b"]);
+    }
+
+    #[test]
+    fn indices_mean_what_they_meant_where_the_mask_came_from() {
+        let slot = Slot::gpus(&["2", "3"]);
+        let inherited = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(environment(&slot, &inherited(&[])), [(MASK, "2,3"), (ORDER, "PCI_BUS_ID")]);
+        assert_eq!(environment(&slot, &inherited(&[(MASK, "2,3")])), [(MASK, "2,3")]);
+        assert_eq!(environment(&Slot::cpu(), &inherited(&[(MASK, ""), (ORDER, "FASTEST_FIRST")])), [(MASK, ""), (ORDER, "FASTEST_FIRST")]);
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::stage::Note;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,15 @@ pub enum Event {
         task: String,
         note: Note,
     },
+    /// A try failed for a cause that its policy names; the task is tried again after a rest.
+    Retried {
+        task: String,
+        message: String,
+        /// Which retry comes, and how many there may be.
+        number: u32,
+        of: u32,
+        rest: Duration,
+    },
     Ended {
         task: String,
         outcome: Ended,
@@ -58,6 +68,8 @@ pub struct Summary {
     pub ran: u64,
     pub failed: u64,
     pub skipped: u64,
+    /// Tries that failed and were followed by another.
+    pub retried: u64,
     /// Items set aside by the tasks of this run, cached ones too.
     pub quarantined: u64,
     pub items_cached: u64,

@@ -60,7 +60,8 @@ impl Guard {
     /// Runs one item in a free child, started when none is free. Where a child dies or is ended, the item is tried once more in a
     /// fresh one; after the second time it is quarantined with class `crash`, `memory` or `time`. An error means that no child works
     /// at all, or that the kind itself failed.
-    pub fn each(&self, item: &Item) -> Result<Each> {
+    /// An error of `check`, which is asked all the time, ends the child.
+    pub fn each(&self, item: &Item, check: &dyn Fn() -> Result<()>) -> Result<Each> {
         let question = frame(item)?;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut last = None;
@@ -69,7 +70,7 @@ impl Guard {
                 Some(worker) => worker,
                 None => self.start()?,
             };
-            match worker.ask(&question, Duration::from_secs_f64(self.limits.seconds.max(0.0))) {
+            match worker.ask(&question, Duration::from_secs_f64(self.limits.seconds.max(0.0)), check)? {
                 Ok(answer) => {
                     self.free.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
                     return answer.map_err(anyhow::Error::msg);
@@ -129,15 +130,22 @@ mod tests {
     fn two_deaths_are_a_verdict_and_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let dies = "echo x >> starts; head -c 8 >/dev/null;";
-        assert_eq!(class(guard(folder.path(), &format!("{dies} kill -SEGV $$")).each(&item()).unwrap()), "crash");
+        assert_eq!(class(guard(folder.path(), &format!("{dies} kill -SEGV $$")).each(&item(), &|| Ok(())).unwrap()), "crash");
         assert_eq!(std::fs::read_to_string(folder.path().join("starts")).unwrap(), "x\nx\n");
         let memory = format!("{dies} echo 'memory allocation of 99 bytes failed' >&2; kill -ABRT $$");
-        assert_eq!(class(guard(folder.path(), &memory).each(&item()).unwrap()), "memory");
-        assert_eq!(class(guard(folder.path(), "sleep 9").each(&item()).unwrap()), "time");
+        assert_eq!(class(guard(folder.path(), &memory).each(&item(), &|| Ok(())).unwrap()), "memory");
+        assert_eq!(class(guard(folder.path(), "sleep 9").each(&item(), &|| Ok(())).unwrap()), "time");
         // The first child dies, the second answers.
         let answer = r#"{"made":[],"files":[]}"#;
         let second = format!("if mkdir once; then kill -SEGV $$; fi; printf '\\{:03o}\\000\\000\\000%s' '{answer}'; sleep 9", answer.len());
-        assert_eq!(class(guard(folder.path(), &second).each(&item()).unwrap()), "made");
+        assert_eq!(class(guard(folder.path(), &second).each(&item(), &|| Ok(())).unwrap()), "made");
+    }
+
+    #[test]
+    fn a_task_whose_time_is_over_fails_and_sets_nothing_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard(folder.path(), "sleep 9");
+        assert_eq!(guard.each(&item(), &|| anyhow::bail!("too late")).unwrap_err().to_string(), "too late");
     }
 
     #[test]
@@ -148,7 +156,7 @@ mod tests {
             let mut command = Command::new("/bin/true");
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
         });
-        let error = format!("{:#}", broken.each(&item()).unwrap_err());
+        let error = format!("{:#}", broken.each(&item(), &|| Ok(())).unwrap_err());
         assert!(error.contains("cannot start a guarded child for dicom.import"), "{error}");
     }
 }

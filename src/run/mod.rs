@@ -12,16 +12,21 @@ mod chosen;
 mod command;
 mod devices;
 mod events;
+mod failure;
 pub mod guard;
 mod moves;
 pub mod order;
 mod pool;
 pub mod publish;
+mod queue;
+mod resources;
+mod retry;
 mod settle;
 pub mod sidecar;
 mod start;
 mod task;
 mod torch;
+mod whole;
 
 pub use children::die_with_parent;
 pub use events::{Ended, Event, Summary};
@@ -34,8 +39,8 @@ use crate::stage::Note;
 use crate::store::{Record, RunLog};
 use anyhow::{Context as _, Result};
 use children::Children;
-use devices::Slot;
-use moves::Lanes;
+use queue::{Queue, Queued};
+use resources::{Resources, Room};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,8 +49,14 @@ use std::time::{Duration, Instant};
 
 /// How to run; nothing here is in a key.
 pub struct Options {
-    /// Threads of the pool, and processors for commands.
+    /// Threads of the pool, and processors for CPU kinds and commands.
     pub jobs: usize,
+    /// Bytes that running tasks may claim together; nine tenths of what the machine has unless set.
+    pub memory: Option<u64>,
+    /// Indices or UUIDs of the GPUs there are, in place of those found here.
+    pub gpus: Option<Vec<String>>,
+    /// Torch tasks at once where there is no GPU.
+    pub cpu_slots: usize,
     /// Stop at the first failure.
     pub fail_fast: bool,
     /// Use no GPU even where there is one.
@@ -78,7 +89,8 @@ struct End {
     result: Result<Record>,
     seconds: f64,
     log: PathBuf,
-    slot: Option<Slot>,
+    room: Room,
+    queued: Queued,
 }
 
 /// A task goes down this list; only a result whose bytes are gone goes back to `Wanted`.
@@ -96,13 +108,6 @@ enum State {
     Skipped,
 }
 
-/// A queued task.
-struct Queued {
-    key: Digest,
-    manifest: Vec<u8>,
-    reasons: Vec<Reason>,
-}
-
 struct Loop<'a> {
     planner: &'a Planner<'a>,
     options: &'a Options,
@@ -113,15 +118,19 @@ struct Loop<'a> {
     /// What a wanted task still waits for.
     waiting: Vec<BTreeSet<TaskId>>,
     followers: Vec<Vec<TaskId>>,
-    queue: BTreeMap<TaskId, Queued>,
+    queue: Queue,
     /// Key → the task that is making it.
     making: HashMap<Digest, TaskId>,
     /// Cached results whose bytes are gone and needed.
     revived: BTreeMap<TaskId, String>,
-    lanes: Lanes,
+    resources: Resources,
+    /// Whether any task takes a device.
+    has_device_tasks: bool,
     /// Tasks whose inputs have all arrived, to be judged.
     ready: VecDeque<TaskId>,
     running: usize,
+    /// Failed tasks that wait for their next try.
+    resting: Vec<retry::Resting>,
     summary: Summary,
 }
 
@@ -147,12 +156,14 @@ pub fn run<'a>(
         outcomes: vec![Outcome::Open; count],
         waiting: vec![BTreeSet::new(); count],
         followers: vec![Vec::new(); count],
-        queue: BTreeMap::new(),
+        queue: Queue::default(),
         making: HashMap::new(),
         revived: BTreeMap::new(),
-        lanes: Lanes::new(options),
+        resources: Resources::new(options),
+        has_device_tasks: planner.wanted.iter().any(|id| resources::wants_device(&planner.pipeline.tasks[id.0])),
         ready: VecDeque::new(),
         running: 0,
+        resting: Vec::new(),
         summary: Summary::default(),
     };
     let (sender, inbox) = channel();
@@ -160,6 +171,7 @@ pub fn run<'a>(
     std::thread::scope(|scope| -> Result<()> {
         let start = start::Starter { scope, children: &children, cancelled: &cancelled, sender };
         run.judge_all()?;
+        run.refuse_unmet_needs()?;
         run.drive(&start, &inbox, interrupted)
     })?;
     let mut summary = run.finish()?;
@@ -234,7 +246,7 @@ impl<'a> Loop<'a> {
         };
         self.making.insert(key, id);
         self.states[id.0] = State::Queued;
-        self.queue.insert(id, Queued { key, manifest: manifest.bytes(), reasons });
+        self.queue.insert(id, Queued { key, manifest: manifest.bytes(), reasons, tries: 0 });
         Ok(())
     }
 
@@ -285,13 +297,14 @@ impl<'a> Loop<'a> {
                 self.stop(start, "another task failed (--fail-fast)");
             }
             self.judge_ready()?;
+            let sleep = self.wake_rested(Duration::from_millis(100));
             if !start.is_cancelled() {
                 self.start_what_fits(start)?;
             }
-            if self.running == 0 && self.ready.is_empty() {
+            if self.running == 0 && self.ready.is_empty() && self.resting.is_empty() {
                 return Ok(());
             }
-            match inbox.recv_timeout(Duration::from_millis(100)) {
+            match inbox.recv_timeout(sleep) {
                 Ok(Message::Noted(id, note)) => {
                     let task = self.title(id);
                     (self.watch)(Event::Noted { task, note });
@@ -305,7 +318,7 @@ impl<'a> Loop<'a> {
 
     fn ended(&mut self, id: TaskId, end: End) -> Result<()> {
         self.running -= 1;
-        self.lanes.leave(self.planner.pipeline.tasks[id.0].needs, end.slot);
+        self.resources.leave(&end.room);
         match end.result {
             Ok(record) => {
                 self.summary.items_ran += record.items;
@@ -314,6 +327,10 @@ impl<'a> Loop<'a> {
             }
             Err(error) => {
                 self.summary.damaged |= is_damage(&error);
+                let cancelled = self.summary.interrupted || (self.options.fail_fast && self.summary.failed > 0);
+                if !cancelled && self.is_tried_again(id, &error, end.queued, end.seconds) {
+                    return Ok(());
+                }
                 self.fail(id, &error, end.seconds, Some(end.log));
                 Ok(())
             }
@@ -323,7 +340,7 @@ impl<'a> Loop<'a> {
     /// Starts nothing more and ends what runs.
     fn stop(&mut self, start: &start::Starter<'_, '_, '_>, because: &str) {
         start.cancel();
-        for id in std::mem::take(&mut self.queue).into_keys() {
+        for id in self.queue.drain().into_iter().chain(self.give_up_resting()) {
             self.skip(id, because);
         }
     }
@@ -343,6 +360,11 @@ impl<'a> Loop<'a> {
         Ok(self.summary)
     }
 }
+
+/// Needs that no setting of this machine meets: nothing has started (exit code 2).
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unmet(String);
 
 /// Whether the store itself is damaged (exit code 4).
 fn is_damage(error: &anyhow::Error) -> bool {

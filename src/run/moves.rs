@@ -1,60 +1,17 @@
-//! Which queued task may start now: a lane with room, and inputs whose bytes are there. And publishing.
+//! Starts queued tasks: those that have room, and inputs whose bytes are there. And publishing.
 //!
 //! Part of the loop in `run`: decides, but carries nothing out.
 
-use super::devices::{self, Slot};
 use super::publish::{Publication, publish};
+use super::resources::Dimensions;
 use super::start::Starter;
-use super::{Event, Loop, Options, State};
+use super::{Event, Loop, State};
 use crate::content::Tree;
-use crate::pipeline::{Action, Edge, Origin, Task, TaskId};
+use crate::pipeline::{Edge, Origin, TaskId};
 use crate::plan::{Known, Outcome};
-use crate::stage::{Inputs, Needs, Part, Work};
+use crate::stage::{Inputs, Part};
 use anyhow::{Context as _, Result};
-use std::collections::BTreeMap;
-
-/// Room for tasks: processors for CPU kinds and commands, slots of the device pool for torch kinds.
-pub(super) struct Lanes {
-    processors: u32,
-    used: u32,
-    slots: Vec<Slot>,
-    has_gpu: bool,
-}
-
-impl Lanes {
-    pub(super) fn new(options: &Options) -> Self {
-        let inherited = options.environment.get("CUDA_VISIBLE_DEVICES").map(String::as_str);
-        let slots = devices::slots(inherited, options.cpu, 1);
-        let has_gpu = slots.iter().any(|slot| slot.device != "cpu");
-        Self { processors: u32::try_from(options.jobs).unwrap_or(u32::MAX), used: 0, slots, has_gpu }
-    }
-
-    /// Takes room for a task: a slot for one that works on a device, processors for others. A task that wants more
-    /// processors than there are runs alone.
-    fn enter(&mut self, on_device: bool, needs: Needs) -> Option<Room> {
-        if on_device {
-            return self.slots.pop().map(Room::Slot);
-        }
-        let cpus = needs.cpus.max(1);
-        (self.used == 0 || self.used.saturating_add(cpus) <= self.processors).then(|| {
-            self.used = self.used.saturating_add(cpus);
-            Room::Processors
-        })
-    }
-
-    /// Gives the room of a task back.
-    pub(super) fn leave(&mut self, needs: Needs, slot: Option<Slot>) {
-        match slot {
-            Some(slot) => self.slots.push(slot),
-            None => self.used = self.used.saturating_sub(needs.cpus.max(1)),
-        }
-    }
-}
-
-enum Room {
-    Processors,
-    Slot(Slot),
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The inputs of a task, or the tasks whose bytes are gone.
 enum Found {
@@ -63,48 +20,53 @@ enum Found {
 }
 
 impl<'a> Loop<'a> {
-    /// Starts every queued task that fits, in the pipeline's order.
+    /// Starts every queued task that fits, the most urgent first.
     pub(super) fn start_what_fits<'scope>(&mut self, start: &Starter<'scope, '_, 'a>) -> Result<()>
     where
         'a: 'scope,
     {
-        let queued: Vec<TaskId> = self.queue.keys().copied().collect();
-        for id in queued {
-            let task = &self.planner.pipeline.tasks[id.0];
-            if task.needs.gpu > 0.0 && !self.lanes.has_gpu && !self.options.cpu {
-                let error = anyhow::anyhow!("it insists on a GPU (needs.gpu) and this machine has none; `--cpu` runs it on the CPU");
-                self.queue.remove(&id);
-                self.fail(id, &error, 0.0, None);
-                continue;
-            }
-            let Some(room) = self.lanes.enter(on_device(task), task.needs) else { continue };
-            let slot = match room {
-                Room::Slot(slot) => Some(slot),
-                Room::Processors => None,
-            };
-            let Some(queued) = self.queue.remove(&id) else { continue };
+        self.rank_queue();
+        let (mut blocked, mut place) = (Dimensions::default(), None);
+        while let Some(next) = self.queue.after(place).filter(|_| !self.resources.is_closed(blocked, self.has_device_tasks)) {
+            place = Some(next);
+            let id = next.1;
+            let Some(room) = self.resources.enter(&self.planner.pipeline.tasks[id.0], &mut blocked) else { continue };
+            let Some(queued) = self.queue.remove(id) else { continue };
             match self.gather_inputs(id) {
                 Ok(Found::Inputs(inputs)) => {
                     self.states[id.0] = State::Running;
                     self.running += 1;
                     let title = self.title(id);
                     (self.watch)(Event::Started { task: title });
-                    start.start(self.planner, self.options, id, queued, inputs, slot);
+                    start.start(self.planner, self.options, id, queued, inputs, room);
                 }
                 Ok(Found::Gone(needs)) => {
-                    self.lanes.leave(task.needs, slot);
+                    self.resources.leave(&room);
                     self.making.remove(&queued.key);
                     self.states[id.0] = State::Wanted;
                     self.revive(id, &needs);
                 }
                 Err(error) => {
-                    self.lanes.leave(task.needs, slot);
+                    self.resources.leave(&room);
                     self.summary.damaged |= super::is_damage(&error);
                     self.fail(id, &error, 0.0, None);
                 }
             }
         }
         Ok(())
+    }
+
+    /// An error, before anything starts, for every need that no setting of this machine meets.
+    pub(super) fn refuse_unmet_needs(&mut self) -> Result<()> {
+        let open = self.planner.wanted.iter().filter(|id| matches!(self.states[id.0], State::Wanted | State::Queued));
+        let unmet: BTreeSet<String> =
+            open.filter_map(|id| self.resources.unmet(&self.planner.pipeline.tasks[id.0], self.options.cpu)).collect();
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        let text = unmet.into_iter().collect::<Vec<_>>().join("\n");
+        self.journal.end(&serde_json::json!({ "refused": text }))?;
+        Err(super::Unmet(text).into())
     }
 
     /// Cached results whose bytes are gone are made again, since `id` needs them (DESIGN rule 6).
@@ -189,12 +151,4 @@ enum Arrived {
     Part(Part),
     Gone(TaskId),
     Unconnected,
-}
-
-/// Torch kinds take a slot of the device pool, and so does what asks for a GPU.
-pub(super) fn on_device(task: &Task) -> bool {
-    match &task.action {
-        Action::Kind { kind, .. } => kind.work == Work::Torch || task.needs.gpu > 0.0,
-        Action::Command(_) => task.needs.gpu > 0.0,
-    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Raised when the order or the replies change shape.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Names this build: both programs must have the same one.
 pub const BUILD: &str = env!("TOMOGRAPH_BUILD");
@@ -54,5 +54,7 @@ pub enum Reply {
     /// The task failed, with the whole chain of causes on one line.
     Failed {
         message: String,
+        /// Memory of the device or the machine did not suffice.
+        oom: bool,
     },
 }

@@ -1,5 +1,4 @@
-//! Carries out CPU kinds: whole ones on the task's own thread, so that they never wait behind another task's items, and map
-//! kinds item by item in the rayon pool.
+//! Carries out CPU kinds that work item by item, in the rayon pool.
 //!
 //! Gives trees of blobs; records, keys and scheduling are others' business.
 
@@ -7,7 +6,7 @@ use super::children::Children;
 use super::guard::{Guard, Limits};
 use super::task::{Job, Made};
 use crate::content::Tree;
-use crate::stage::{Aside, Configured, Context, Each, Inputs, Item, Kind, MapWork, Note, Row, Work};
+use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Row, Work};
 use crate::store::Store;
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -24,10 +23,9 @@ const QUARANTINE: &str = "quarantine.tsv";
 /// Treats one item, here or in a guarded child.
 type Treat<'t> = dyn Fn(&Item, &Inputs) -> Result<Each> + Sync + 't;
 
-/// Does the work of a `Whole` or `Map` kind.
+/// Does the work of a `Map` kind.
 pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, children: &Children) -> Result<Made> {
     match kind.work {
-        Work::Whole => whole(job, kind, params),
         Work::Map { items, writes, guarded } => {
             let map = params.as_map().with_context(|| format!("{} declares no items", kind.name))?;
             let each: Box<Treat> = if guarded {
@@ -35,33 +33,14 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, childre
                 let start = Arc::new(move |command| children.start_unlisted(command));
                 let whole = whole_ports(&job.inputs, items);
                 let guard = Guard::new(job.program.clone(), kind.name, &params.params(), &whole, Limits::default(), start);
-                Box::new(move |item, _| guard.each(item))
+                Box::new(move |item, _| guard.each(item, &|| job.check()))
             } else {
                 Box::new(move |item, whole| unguarded(map, item, whole))
             };
             map_items(job, kind, map, items, writes, &*each)
         }
-        Work::Torch => bail!("{} works in tomograph-torch", kind.name),
+        Work::Whole | Work::Torch => bail!("{} does not work item by item", kind.name),
     }
-}
-
-fn whole(job: &Job, kind: &Kind, params: &dyn Configured) -> Result<Made> {
-    let scratch = job.store.scratch()?;
-    for port in kind.outputs {
-        std::fs::create_dir(scratch.path().join(port.name)).context("cannot make a folder in the store")?;
-    }
-    let cx = Context {
-        inputs: &job.inputs,
-        coordinates: &job.coordinates,
-        threads: job.threads,
-        outputs: scratch.path(),
-        note: &|note| job.note(note),
-    };
-    match catch_unwind(AssertUnwindSafe(|| params.run(&cx))) {
-        Ok(result) => result?,
-        Err(_) => bail!("the kind {} panicked: this is a bug in tomograph; please report it with the log", kind.name),
-    }
-    take_outputs(job, kind.outputs.iter().map(|port| port.name), scratch.path(), job.identified(kind.name))
 }
 
 /// Takes a folder per output port into the store; every output must have a file.
@@ -98,7 +77,7 @@ fn map_items(job: &Job, kind: &Kind, map: &dyn MapWork, item_ports: &[&str], wri
     let count = items.len() as u64;
     let done = AtomicU64::new(0);
     let treat = |item: &Item| -> Result<Treated> {
-        ensure!(!job.is_cancelled(), "interrupted");
+        job.check()?;
         let treated = keep(job.store, item, each(item, &whole).with_context(|| format!("item {}", item.item))?)?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         job.note(Note::Progress { done, of: count, text: String::new() });

@@ -5,13 +5,17 @@
 use super::children::Children;
 use super::devices::Slot;
 use super::order::BUILD;
-use super::task::{Job, Made};
-use super::{End, Message, Options, Queued, chosen, command, pool, torch};
+use super::queue::Queued;
+use super::resources::Room;
+use super::task::{Deadline, Job, Made};
+use super::{End, Message, Options, chosen, command, pool, torch, whole};
+use crate::content::Digest;
 use crate::pipeline::{Action, Origin, TaskId};
 use crate::plan::Planner;
 use crate::stage::{Inputs, Note, Work};
 use crate::store::{OutputRecord, Published, Record};
 use anyhow::{Context as _, Result, bail};
+use std::fs::File;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -29,23 +33,15 @@ pub(super) struct Starter<'scope, 'env, 'a> {
 
 impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
     /// Starts a task; its end arrives as [`Message::Ended`].
-    pub(super) fn start(
-        &self,
-        planner: &'a Planner<'a>,
-        options: &'a Options,
-        id: TaskId,
-        queued: Queued,
-        inputs: Inputs,
-        slot: Option<Slot>,
-    ) {
+    pub(super) fn start(&self, planner: &'a Planner<'a>, options: &'a Options, id: TaskId, queued: Queued, inputs: Inputs, room: Room) {
         let (children, cancelled, sender) = (self.children, self.cancelled, self.sender.clone());
         self.scope.spawn(move || {
             let started = Instant::now();
             let log = planner.store.log_path(&queued.key);
             let work = Carried { planner, options, id, children, cancelled, sender: &sender };
-            let result = work.carry_out(&queued, inputs, slot.as_ref());
+            let result = work.carry_out(&queued, inputs, room.slot.as_ref());
             let seconds = started.elapsed().as_secs_f64();
-            let _ = sender.send(Message::Ended(id, Box::new(End { result, seconds, log, slot })));
+            let _ = sender.send(Message::Ended(id, Box::new(End { result, seconds, log, room, queued })));
         });
     }
 }
@@ -76,7 +72,7 @@ impl Carried<'_, '_> {
     fn carry_out(&self, queued: &Queued, inputs: Inputs, slot: Option<&Slot>) -> Result<Record> {
         let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
         let started = (crate::store::now(), Instant::now());
-        let log = Mutex::new(store.log_file(&queued.key)?);
+        let log = Mutex::new(if queued.tries == 0 { store.log_file(&queued.key)? } else { self.log_again(&queued.key)? });
         let line = |text: &str| {
             let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
             let _ = writeln!(file, "{text}");
@@ -105,6 +101,7 @@ impl Carried<'_, '_> {
             program: self.options.program.clone(),
             log: store.log_path(&queued.key),
             state: store.state_path(&queued.key),
+            deadline: task.policy.timeout.and_then(Deadline::within),
             cancelled: self.cancelled,
             notes: Box::new(note),
         };
@@ -114,6 +111,11 @@ impl Carried<'_, '_> {
             Err(error) => line(&format!("failed: {error:#}")),
         }
         result
+    }
+
+    /// The log of an earlier try goes on.
+    fn log_again(&self, key: &Digest) -> Result<File> {
+        File::options().append(true).create(true).open(self.planner.store.log_path(key)).context("cannot open the task's log")
     }
 
     /// The task's outputs: made at once, or part by part where a chosen list arrives.
@@ -127,7 +129,7 @@ impl Carried<'_, '_> {
             let trees = match chosen::standing(store, &part.key())? {
                 Some(trees) => trees,
                 None => {
-                    let alone = Queued { key: part.key(), manifest: part.manifest.bytes(), reasons: Vec::new() };
+                    let alone = Queued { key: part.key(), manifest: part.manifest.bytes(), reasons: Vec::new(), tries: 0 };
                     let job = job.with_inputs(part.inputs.clone(), store.state_path(&alone.key));
                     let started = (crate::store::now(), Instant::now());
                     let outputs = self.work(&job, slot)?;
@@ -142,19 +144,20 @@ impl Carried<'_, '_> {
 
     fn work(&self, job: &Job, slot: Option<&Slot>) -> Result<Made> {
         let task = &self.planner.pipeline.tasks[self.id.0];
-        let cpu = Slot { device: "cpu".into(), mask: String::new() };
+        let cpu = Slot::cpu();
         match &task.action {
             Action::Kind { kind, params } if kind.work == Work::Torch => {
                 let slot = slot.context("a torch kind has a slot of the device pool")?;
                 let worker = torch::Worker {
                     program: self.options.worker.as_deref(),
                     slot,
+                    environment: &self.options.environment,
                     state_every: self.options.state_every,
-                    timeout: task.policy.timeout,
                     children: self.children,
                 };
                 torch::carry_out(job, kind, &**params, &worker)
             }
+            Action::Kind { kind, params } if kind.work == Work::Whole => whole::carry_out(job, kind, params),
             Action::Kind { kind, params } => pool::carry_out(job, kind, &**params, self.children),
             Action::Command(stage) => {
                 let around =

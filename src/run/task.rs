@@ -3,9 +3,11 @@
 use crate::content::Tree;
 use crate::stage::{Coordinates, Inputs, Note};
 use crate::store::Store;
+use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// All that carrying out a task needs to know of it.
 pub(super) struct Job<'a> {
@@ -23,6 +25,7 @@ pub(super) struct Job<'a> {
     pub(super) log: PathBuf,
     /// Kept under the task's key until it succeeds.
     pub(super) state: PathBuf,
+    pub(super) deadline: Option<Deadline>,
     pub(super) cancelled: &'a AtomicBool,
     pub(super) notes: Box<dyn Fn(Note) + Send + Sync + 'a>,
 }
@@ -43,6 +46,7 @@ impl<'a> Job<'a> {
             program: self.program.clone(),
             log: self.log.clone(),
             state,
+            deadline: self.deadline,
             cancelled: self.cancelled,
             notes: Box::new(|note| self.note(note)),
         }
@@ -56,9 +60,42 @@ impl<'a> Job<'a> {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// An error where the run was interrupted or the task's time is over.
+    pub(super) fn check(&self) -> Result<()> {
+        ensure!(!self.is_cancelled(), "interrupted");
+        match self.deadline {
+            Some(deadline) if deadline.left().is_zero() => Err(deadline.over()),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether what a kind makes of these inputs holds people's data. `report.*` shows sums only (DESIGN rule 13).
     pub(super) fn identified(&self, kind: &str) -> bool {
         self.inputs.identified() && !kind.starts_with("report.")
+    }
+}
+
+/// When a task must have ended, as `policy.timeout` says.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline {
+    at: Instant,
+    /// Seconds that it had.
+    limit: f64,
+}
+
+impl Deadline {
+    /// So many seconds from now; none where they are past counting.
+    pub(super) fn within(limit: f64) -> Option<Self> {
+        let at = Instant::now().checked_add(Duration::try_from_secs_f64(limit).ok()?)?;
+        Some(Self { at, limit })
+    }
+
+    pub(super) fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    pub(super) fn over(&self) -> anyhow::Error {
+        anyhow::anyhow!("it took longer than policy.timeout allows ({} s) and was ended", self.limit)
     }
 }
 

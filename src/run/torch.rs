@@ -3,36 +3,38 @@
 //! Does not link libtorch. GPU devices have not been tried: only `cpu` slots.
 
 use super::children::{Children, end_group};
-use super::devices::Slot;
+use super::devices::{self, Slot};
+use super::failure::Failure;
 use super::order::{BUILD, Reply, VERSION, WorkOrder};
 use super::pool::take_outputs;
-use super::task::{Job, Made};
+use super::task::{Deadline, Job, Made};
+use crate::pipeline::Cause;
 use crate::stage::{Configured, Kind};
 use anyhow::{Context as _, Result, anyhow, bail};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
 
 /// The child's program, and how it is run.
 pub(super) struct Worker<'a> {
     /// `tomograph-torch`, if found.
     pub(super) program: Option<&'a Path>,
     pub(super) slot: &'a Slot,
+    /// The engine's own environment.
+    pub(super) environment: &'a BTreeMap<String, String>,
     /// Seconds between two writes of the state.
     pub(super) state_every: f64,
-    /// Seconds after which it is ended.
-    pub(super) timeout: Option<f64>,
     pub(super) children: &'a Children,
 }
 
 /// Does the work of a torch kind in one child with one slot of the device pool.
 pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker: &Worker) -> Result<Made> {
     let missing = "the program tomograph-torch is missing: it is neither beside tomograph nor on PATH; `make build` makes both";
-    let Worker { program, slot, state_every, timeout, children } = *worker;
+    let Worker { program, slot, environment, state_every, children } = *worker;
     let program = program.context(missing)?;
     let scratch = job.store.scratch()?;
     let outputs = scratch.path().join("outputs");
@@ -62,7 +64,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker:
     let stderr = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
     let mut command = Command::new(program);
     command.arg("work").arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
-    command.env("CUDA_VISIBLE_DEVICES", &slot.mask).env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+    command.envs(devices::environment(slot, environment));
     // OpenMP's threads spin while they wait for each other. Where somebody else has a core too, its default (milliseconds) made a step
     // of 0.1 s take 10 s.
     command.env("GOMP_SPINCOUNT", "10000");
@@ -73,7 +75,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker:
     let pid = child.id();
     let stdout = child.stdout.take().context("the child has no output")?;
     let stdin = child.stdin.take();
-    let (verdict, timed_out) = within(timeout, pid, || listen(job, BufReader::new(stdout)));
+    let (verdict, timed_out) = within(job.deadline, pid, || listen(job, BufReader::new(stdout)));
     if verdict.is_err() {
         end_group(pid);
     }
@@ -83,26 +85,24 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker:
     drop(last_word);
     children.ended(pid);
     if timed_out {
-        let limit = timeout.unwrap_or_default();
-        bail!(
-            "it took longer than policy.timeout allows ({limit} s) and was ended; its state is kept, and the next run goes on from there"
-        );
+        job.check().context("its state is kept, and the next run goes on from there")?;
     }
     match verdict? {
         Some(Reply::Done) if status.success() => {}
-        Some(Reply::Failed { message }) => bail!("{message}"),
-        _ => bail!("{}", death(job, program, status)),
+        Some(Reply::Failed { message, oom: true }) => return Err(Failure::of(Cause::Oom, message)),
+        Some(Reply::Failed { message, .. }) => bail!("{message}"),
+        _ => return Err(death(job, program, status)),
     }
     take_outputs(job, kind.outputs.iter().map(|port| port.name), &outputs, job.identified(kind.name))
 }
 
-/// Does `work`, ending the process group `pid` when it takes longer than `timeout` seconds; says whether it did.
-fn within<T>(timeout: Option<f64>, pid: u32, work: impl FnOnce() -> T) -> (T, bool) {
-    let Some(seconds) = timeout else { return (work(), false) };
+/// Does `work`, ending the process group `pid` at the deadline; says whether it did.
+fn within<T>(deadline: Option<Deadline>, pid: u32, work: impl FnOnce() -> T) -> (T, bool) {
+    let Some(deadline) = deadline else { return (work(), false) };
     let (done, waiting) = channel::<()>();
     std::thread::scope(|scope| {
         let watchdog = scope.spawn(move || {
-            let late = waiting.recv_timeout(Duration::from_secs_f64(seconds)) == Err(RecvTimeoutError::Timeout);
+            let late = waiting.recv_timeout(deadline.left()) == Err(RecvTimeoutError::Timeout);
             if late {
                 end_group(pid);
             }
@@ -126,16 +126,22 @@ fn listen(job: &Job, stdout: impl std::io::BufRead) -> Result<Option<Reply>> {
     Ok(None)
 }
 
-fn death(job: &Job, program: &Path, status: ExitStatus) -> String {
+fn death(job: &Job, program: &Path, status: ExitStatus) -> anyhow::Error {
     if job.is_cancelled() {
-        return "interrupted; its state is kept and the next run goes on from there".to_owned();
+        return anyhow!("interrupted; its state is kept and the next run goes on from there");
     }
     match (status.signal(), status.code()) {
-        (Some(9), _) => {
-            "tomograph-torch was killed (signal 9): by a person, or because memory ran out; the next run goes on from the last state".into()
+        (Some(9), _) => Failure::of(
+            Cause::Signal,
+            "tomograph-torch was killed (signal 9): by a person, or because memory ran out; the next try goes on from the last state",
+        ),
+        (Some(signal), _) => {
+            Failure::of(Cause::Signal, format!("tomograph-torch was ended by signal {signal}; the next try goes on from the last state"))
         }
-        (Some(signal), _) => format!("tomograph-torch was ended by signal {signal}; the next run goes on from the last state"),
-        (None, Some(127)) => format!("{} cannot load libtorch: `make build` fetches it and builds against it again", program.display()),
-        (None, code) => format!("tomograph-torch ended with exit code {} and no word; its log may say more", code.unwrap_or(-1)),
+        (None, Some(127)) => anyhow!("{} cannot load libtorch: `make build` fetches it and builds against it again", program.display()),
+        (None, code) => {
+            let code = code.unwrap_or(-1);
+            Failure::of(Cause::Exit, format!("tomograph-torch ended with exit code {code} and no word; its log may say more"))
+        }
     }
 }

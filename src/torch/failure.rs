@@ -59,12 +59,20 @@ pub(crate) fn line(error: &Error, batch: Option<u64>) -> String {
         }
         chain.push_str(cause);
     }
-    let low = chain.to_lowercase();
-    let short_of_memory = ["out of memory", "can't allocate memory", "bad_alloc"].iter().any(|sign| low.contains(sign));
-    match (short_of_memory, batch) {
-        (true, Some(batch)) => format!("out of memory with batches of {batch} images: lower the param `batch` ({chain})"),
+    match batch {
+        Some(batch @ 2..) if is_memory(error) => {
+            format!("out of memory with batches of {batch} images: lower the param `batch`, to {} say ({chain})", batch / 2)
+        }
         _ => chain,
     }
+}
+
+/// Whether memory of the device or the machine did not suffice.
+pub(crate) fn is_memory(error: &Error) -> bool {
+    error.chain().any(|cause| {
+        let cause = cause.to_string().to_lowercase();
+        ["out of memory", "can't allocate memory", "bad_alloc"].iter().any(|sign| cause.contains(sign))
+    })
 }
 
 #[cfg(test)]
@@ -87,6 +95,7 @@ mod tests {
             Ok(())
         })
         .unwrap_err();
-        assert!(line(&error, Some(32)).starts_with("out of memory with batches of 32 images: lower the param `batch`"), "{error}");
+        let expected = "out of memory with batches of 32 images: lower the param `batch`, to 16 say";
+        assert!(is_memory(&error) && line(&error, Some(32)).starts_with(expected), "{error}");
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn work(order: &Path) -> bool {
     });
     let reply = match &outcome {
         Ok(()) => Reply::Done,
-        Err(error) => Reply::Failed { message: failure::line(error, batch) },
+        Err(error) => Reply::Failed { message: failure::line(error, batch), oom: failure::is_memory(error) },
     };
     answer(&reply);
     outcome.is_ok()
@@ -130,6 +130,6 @@ mod tests {
         let other = WorkOrder { build: "0.0.0-other".to_owned(), ..order.clone() };
         assert!(parse(&bytes(&other)).unwrap_err().to_string().contains("comes from tomograph 0.0.0-other"));
         let newer = WorkOrder { version: VERSION + 1, ..order };
-        assert!(parse(&bytes(&newer)).unwrap_err().to_string().contains("not of version 1"));
+        assert!(parse(&bytes(&newer)).unwrap_err().to_string().contains(&format!("not of version {VERSION}")));
     }
 }

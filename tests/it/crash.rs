@@ -93,12 +93,13 @@ fn a_killed_engine_takes_its_commands_along() {
 }
 
 /// Whether a process runs; a zombie does not.
-fn alive(pid: &str) -> bool {
+pub(crate) fn alive(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-fn wait(what: &str, done: impl Fn() -> bool) {
+/// Waits, half a minute at most.
+pub(crate) fn wait(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(30), "waited in vain for {what}");

@@ -22,6 +22,7 @@ mod chosen;
 mod crash;
 #[cfg(feature = "torch")]
 mod demo;
+mod failure;
 #[cfg(feature = "torch")]
 mod learn;
 mod limits;
@@ -29,6 +30,7 @@ mod numbers;
 mod pipelines;
 mod programs;
 mod rerun;
+mod scheduling;
 mod space;
 mod study;
 mod tidy;
@@ -42,12 +44,14 @@ fn main() -> ExitCode {
         crash::trials(),
         #[cfg(feature = "torch")]
         demo::trials(),
+        failure::trials(),
         #[cfg(feature = "torch")]
         learn::trials(),
         limits::trials(),
         pipelines::trials(),
         programs::trials(),
         rerun::trials(),
+        scheduling::trials(),
         tidy::trials(),
         words::trials(),
     ];

@@ -10,10 +10,12 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a child may take to say that it is ready.
 const START: Duration = Duration::from_secs(30);
+/// How often it is looked whether the task's time is over.
+const LOOK: Duration = Duration::from_millis(50);
 /// How much of a child's standard error is kept, in bytes. It is looked at, never shown: it may hold people's data.
 const TAIL: usize = 8 << 10;
 
@@ -77,17 +79,27 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Asks about an item. After an `Err` the child is of no more use.
-    pub(super) fn ask(&mut self, question: &[u8], limit: Duration) -> Result<Result<Each, String>, End> {
+    /// Asks about an item. After an `End`, or an error of `check`, the child is of no more use.
+    pub(super) fn ask(
+        &mut self,
+        question: &[u8],
+        limit: Duration,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<Result<Result<Each, String>, End>> {
         let asked = self.questions.write_all(question).and_then(|()| self.questions.flush());
         if asked.is_err() {
-            return Err(self.end());
+            return Ok(Err(self.end()));
         }
-        match self.replies.recv_timeout(limit) {
-            Ok(Reply::Answer(answer)) => Ok(answer),
-            Ok(Reply::Ready(_)) => Err(End::Crash),
-            Err(RecvTimeoutError::Timeout) => Err(End::Time),
-            Err(RecvTimeoutError::Disconnected) => Err(self.end()),
+        let asked = Instant::now();
+        loop {
+            let left = limit.saturating_sub(asked.elapsed());
+            match self.replies.recv_timeout(left.min(LOOK)) {
+                Ok(Reply::Answer(answer)) => return Ok(Ok(answer)),
+                Ok(Reply::Ready(_)) => return Ok(Err(End::Crash)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Err(self.end())),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(Err(End::Time)),
+                Err(RecvTimeoutError::Timeout) => check()?,
+            }
         }
     }
 

@@ -1,0 +1,70 @@
+//! Tries a task again that failed for a cause which its policy names (`retries`, `retry_on`), after a rest that grows.
+//!
+//! Part of the loop in `run`. A task that rests holds no room, and its result is as little cached as that of any failed one.
+
+use super::failure::Failure;
+use super::queue::Queued;
+use super::{Event, Loop};
+use crate::pipeline::TaskId;
+use std::time::{Duration, Instant};
+
+/// The first rest; each further one is four times as long, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A task that waits for its next try.
+pub(super) struct Resting {
+    until: Instant,
+    id: TaskId,
+    queued: Queued,
+}
+
+impl Loop<'_> {
+    /// Whether a failed task is tried again; if so it rests from now on.
+    pub(super) fn is_tried_again(&mut self, id: TaskId, error: &anyhow::Error, mut queued: Queued, seconds: f64) -> bool {
+        let policy = &self.planner.pipeline.tasks[id.0].policy;
+        let named = Failure::cause_of(error).is_some_and(|cause| policy.retry_on.contains(&cause));
+        if !named || queued.tries >= policy.retries {
+            return false;
+        }
+        queued.tries += 1;
+        let (title, message, rest) = (self.title(id), format!("{error:#}"), rest(queued.tries));
+        let _ = self.journal.task(&title, self.kind(id), Some(&queued.key), "retried", seconds, &message);
+        self.summary.retried += 1;
+        (self.watch)(Event::Retried { task: title, message, number: queued.tries, of: policy.retries, rest });
+        self.states[id.0] = super::State::Queued;
+        self.resting.push(Resting { until: Instant::now() + rest, id, queued });
+        true
+    }
+
+    /// Queues the tasks that have rested; says how long the loop may sleep.
+    pub(super) fn wake_rested(&mut self, longest: Duration) -> Duration {
+        let now = Instant::now();
+        let (rested, resting) = std::mem::take(&mut self.resting).into_iter().partition(|one: &Resting| one.until <= now);
+        self.resting = resting;
+        for Resting { id, queued, .. } in rested {
+            self.queue.insert(id, queued);
+        }
+        self.resting.iter().map(|one| one.until - now).fold(longest, Duration::min)
+    }
+
+    /// Those that rest, no longer to be tried.
+    pub(super) fn give_up_resting(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.resting).into_iter().map(|one| one.id).collect()
+    }
+}
+
+fn rest(number: u32) -> Duration {
+    FIRST.saturating_mul(4_u32.saturating_pow(number - 1)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_grow_to_a_minute() {
+        let rests = [1, 2, 3, 6, 40].map(|number| rest(number).as_millis());
+        assert_eq!(rests, [200, 800, 3_200, 60_000, 60_000]);
+    }
+}
