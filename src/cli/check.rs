@@ -2,8 +2,8 @@
 
 use super::diagnostics;
 use super::exit::{Exit, print};
-use super::project::read_pipeline;
-use crate::pipeline::{Action, Edge, Origin, Overlay, Pipeline, Severity, load, show_pieces};
+use super::project::load_pipeline;
+use crate::pipeline::{Action, Edge, Origin, Overlay, Pipeline, Severity, Taken, show_pieces};
 use crate::stage::{Kind, show_coordinates};
 use anyhow::Result;
 use clap::Args;
@@ -23,27 +23,26 @@ pub(super) struct CheckArgs {
     /// One JSON object a line: severity, message, file, line, column, label, help
     #[arg(long)]
     json: bool,
-    /// Print every source and task with its params, inputs and outputs
+    /// Print what the file comes to, its base under it: every source and task with its params, inputs and outputs
     #[arg(long, conflicts_with = "json")]
     print: bool,
 }
 
 pub(super) fn check(args: &CheckArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let file = args.pipeline.display().to_string();
-    let text = read_pipeline(&args.pipeline)?;
-    let loaded = load(&text, kinds, &Overlay::default());
+    let (_, loaded) = load_pipeline(&args.pipeline, kinds, &Overlay::default())?;
     if args.json {
-        let lines: String = loaded.problems.iter().map(|problem| diagnostics::json(&file, &text, problem) + "\n").collect();
+        let lines: String = loaded.problems.iter().map(|problem| diagnostics::json(&file, &loaded.texts, problem) + "\n").collect();
         print(&lines)?;
     } else {
-        diagnostics::show(&file, &text, &loaded.problems);
+        diagnostics::show(&file, &loaded.texts, &loaded.problems);
     }
     if loaded.problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Ok(Exit::Wrong);
     }
     let Some(pipeline) = loaded.pipeline else { return Ok(Exit::Wrong) };
     if args.print {
-        print(&listing(&pipeline))?;
+        print(&listing(&pipeline, loaded.texts.base()))?;
     } else if !args.json {
         let stages: BTreeSet<&str> = pipeline.tasks.iter().map(|task| task.stage.as_str()).collect();
         print(&format!("{file}: {} stages, {} tasks\n", stages.len(), pipeline.tasks.len()))?;
@@ -52,15 +51,19 @@ pub(super) fn check(args: &CheckArgs, kinds: &'static [Kind]) -> Result<Exit> {
 }
 
 /// Every source and task, as planning and running see them.
-fn listing(pipeline: &Pipeline) -> String {
+fn listing(pipeline: &Pipeline, base: Option<&str>) -> String {
     let mut text = format!("pipeline {}\n", pipeline.name);
+    if let Some(base) = base {
+        let _ = writeln!(text, "  laid over {base}");
+    }
     for (name, value) in &pipeline.about {
         let _ = writeln!(text, "  {name}: {value}");
     }
     for source in &pipeline.sources {
-        let phi = if source.phi { ", people's data" } else { "" };
+        let phi = if source.phi && source.taken.is_none() { ", people's data" } else { "" };
         let optional = if source.optional { ", optional" } else { "" };
-        let _ = writeln!(text, "\nsource {}\n  {}: {}{phi}{optional}", source.title(), source.artifact, source.path);
+        let place = source.taken.as_ref().map_or_else(|| source.path.clone(), Taken::title);
+        let _ = writeln!(text, "\nsource {}\n  {}: {place}{phi}{optional}", source.title(), source.artifact);
     }
     for task in &pipeline.tasks {
         let (does, params) = match &task.action {

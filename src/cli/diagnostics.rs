@@ -1,8 +1,8 @@
 //! Shows the problems of a pipeline: file, line, column, the marked excerpt and the remedy, or a JSON object a line.
 
-use crate::pipeline::{Diagnostic, Severity};
+use crate::pipeline::{Diagnostic, Severity, Texts};
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use std::io::IsTerminal as _;
 use std::ops::Range;
 
@@ -12,14 +12,14 @@ use std::ops::Range;
     clippy::disallowed_methods,
     reason = "problems of a pipeline are printed here, in colour where that is wanted"
 )]
-pub(super) fn show(file: &str, text: &str, problems: &[Diagnostic]) {
+pub(super) fn show(file: &str, texts: &Texts, problems: &[Diagnostic]) {
     if problems.is_empty() {
         return;
     }
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut shown = String::new();
     for problem in problems {
-        shown.push_str(&render(file, text, problem, color));
+        shown.push_str(&render(texts, problem, color));
         shown.push_str("\n\n");
     }
     eprint!("{shown}");
@@ -37,24 +37,29 @@ fn counts(problems: &[Diagnostic]) -> String {
 }
 
 /// One problem as people read it: `file:line:column`, the excerpt with the place marked, the remedy.
-pub(super) fn render(file: &str, text: &str, problem: &Diagnostic, color: bool) -> String {
+pub(super) fn render(texts: &Texts, problem: &Diagnostic, color: bool) -> String {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
+    let title = level.primary_title(problem.message.as_str());
     let mut main = match &problem.span {
-        None => Group::with_title(level.primary_title(problem.message.as_str())),
+        None => Group::with_title(title),
         Some(span) => {
-            let mut mark = AnnotationKind::Primary.span(within(text, span));
-            if !problem.label.is_empty() {
-                mark = mark.label(problem.label.as_str());
+            let marks = std::iter::once((AnnotationKind::Primary, span, problem.label.as_str()))
+                .chain(problem.also.iter().map(|(span, label)| (AnnotationKind::Context, span, label.as_str())));
+            // An excerpt a file, the file of the problem first.
+            let mut excerpts: Vec<(&str, &str, Vec<Annotation<'_>>)> = Vec::new();
+            for (kind, span, label) in marks {
+                let (file, text, span) = texts.locate(span);
+                let mark = kind.span(within(text, &span));
+                let mark = if label.is_empty() { mark } else { mark.label(label) };
+                match excerpts.iter_mut().find(|(name, ..)| *name == file) {
+                    Some((.., marks)) => marks.push(mark),
+                    None => excerpts.push((file, text, vec![mark])),
+                }
             }
-            let further = problem.also.iter().map(|(span, label)| {
-                let mark = AnnotationKind::Context.span(within(text, span));
-                if label.is_empty() { mark } else { mark.label(label.as_str()) }
-            });
-            let snippet = Snippet::source(text).path(file).annotation(mark).annotations(further);
-            level.primary_title(problem.message.as_str()).element(snippet)
+            title.elements(excerpts.into_iter().map(|(file, text, marks)| Snippet::source(text).path(file).annotations(marks)))
         }
     };
     if let Some(help) = &problem.help {
@@ -65,12 +70,14 @@ pub(super) fn render(file: &str, text: &str, problem: &Diagnostic, color: bool) 
 }
 
 /// One problem as programs read it, without a line's end; lines and columns count from 1, columns in characters.
-pub(super) fn json(file: &str, text: &str, problem: &Diagnostic) -> String {
+pub(super) fn json(file: &str, texts: &Texts, problem: &Diagnostic) -> String {
     let severity = match problem.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let place = problem.span.as_ref().map(|span| line_and_column(text, span.start));
+    let place = problem.span.as_ref().map(|span| texts.locate(span));
+    let file = place.as_ref().map_or(file, |(file, ..)| file);
+    let place = place.as_ref().map(|(_, text, span)| line_and_column(text, span.start));
     serde_json::json!({
         "severity": severity,
         "message": problem.message,
@@ -107,13 +114,14 @@ mod tests {
         let text = "[pipeline]\nname = \"x\"\n[stage.ä]\nkind = \"no\"\n";
         let at = text.find("\"no\"").unwrap();
         let problem = Diagnostic::error(at..at + 4, "unknown kind `no`").help("did you mean `yes`?");
-        let shown = render("p.toml", text, &problem, false);
+        let texts = Texts::of("p.toml", text);
+        let shown = render(&texts, &problem, false);
         for wanted in ["error: unknown kind `no`", "p.toml:4:8", "kind = \"no\"", "^^^^", "help: did you mean `yes`?"] {
             assert!(shown.contains(wanted), "{wanted} is missing in\n{shown}");
         }
-        let line: serde_json::Value = serde_json::from_str(&json("p.toml", text, &problem)).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&json("p.toml", &texts, &problem)).unwrap();
         assert_eq!((line["line"].as_u64(), line["column"].as_u64()), (Some(4), Some(8)));
         let far = Diagnostic::warning(text.len() + 9..text.len() + 10, "far");
-        assert!(render("p.toml", text, &far, true).contains("far"));
+        assert!(render(&texts, &far, true).contains("far"));
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. The only place that prints, reads the environment and picks an exit code.
 
+mod across;
 mod check;
 mod diagnostics;
 mod exit;

@@ -1,5 +1,6 @@
 //! `tomograph plan`: what would run, and why.
 
+use super::across;
 use super::exit::{Exit, print};
 use super::progress::hashing;
 use super::project::{Project, Selection};
@@ -28,6 +29,7 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&args.selection, kinds)?;
     let only = project.find(&args.selection.only)?;
     let planner = project.planner(&only, &hashing(args.json))?;
+    across::warn(&project, &planner, args.json)?;
     let plan = planner.plan()?;
     let title = |id: &crate::pipeline::TaskId| project.pipeline.tasks[id.0].title();
     if args.json {

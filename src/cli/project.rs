@@ -2,7 +2,7 @@
 
 use super::diagnostics;
 use super::exit::{Shown, Wrong};
-use crate::pipeline::{Memory, Overlay, Pipeline, Severity, TaskId, load};
+use crate::pipeline::{Files, Loaded, Memory, Overlay, Pipeline, Severity, TaskId, load};
 use crate::plan::Planner;
 use crate::stage::Kind;
 use crate::store::Store;
@@ -115,27 +115,19 @@ pub(super) struct Project {
 impl Project {
     /// Loads and checks the pipeline, showing its problems, and opens the store.
     pub(super) fn open(selection: &Selection, kinds: &'static [Kind]) -> Result<Self> {
-        let file = std::path::absolute(&selection.pipeline).with_context(|| format!("cannot find {}", selection.pipeline.display()))?;
-        let text = read_pipeline(&selection.pipeline)?;
-        let root = root_of(&file)?;
+        let (Place { root, inside }, loaded) = load_pipeline(&selection.pipeline, kinds, &selection.overlay()?)?;
         let shared: Shared = settings(&root.join("tomograph.toml"))?;
         let local: Local = settings(&root.join("tomograph.local.toml"))?;
-        let loaded = load(&text, kinds, &selection.overlay()?);
-        diagnostics::show(&selection.pipeline.display().to_string(), &text, &loaded.problems);
+        diagnostics::show(&selection.pipeline.display().to_string(), &loaded.texts, &loaded.problems);
         if loaded.problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(Shown.into());
         }
         let mut pipeline = loaded.pipeline.ok_or(Shown)?;
-        for source in &mut pipeline.sources {
-            if let Some(place) = local.source.get(&source.name) {
-                source.path.clone_from(place);
-            }
-        }
+        settle(&mut pipeline, &shared.project.id, &local.source);
         let store = Store::open(&root.join(local.store.unwrap_or_else(|| "cache".into())), &index_folder())?;
-        let inside = file.strip_prefix(&root).unwrap_or(&file);
         let jobs = local.jobs.filter(|jobs| *jobs > 0).or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
         Ok(Self {
-            pipeline_id: format!("{}:{}", shared.project.id, inside.display()),
+            pipeline_id: format!("{}:{inside}", shared.project.id),
             root,
             pipeline,
             store,
@@ -170,8 +162,59 @@ impl Project {
     }
 }
 
+/// Puts into a pipeline, and those it takes from, what only the project knows: other places for sources, and names in the store.
+fn settle(pipeline: &mut Pipeline, project: &str, places: &BTreeMap<String, String>) {
+    for source in &mut pipeline.sources {
+        match &mut source.taken {
+            Some(taken) => taken.id = format!("{project}:{}", taken.pipeline),
+            None => {
+                if let Some(place) = places.get(&source.name) {
+                    source.path.clone_from(place);
+                }
+            }
+        }
+    }
+    pipeline.others.values_mut().for_each(|other| settle(other, project, places));
+}
+
+/// Where a pipeline's file is.
+pub(super) struct Place {
+    pub(super) root: PathBuf,
+    /// Its path relative to the root; the whole path where it is outside.
+    pub(super) inside: String,
+}
+
+/// Reads and checks a pipeline, with the files that it names.
+pub(super) fn load_pipeline(path: &Path, kinds: &'static [Kind], overlay: &Overlay) -> Result<(Place, Loaded)> {
+    let file = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+    let text = read_pipeline(path)?;
+    let root = root_of(&file)?;
+    let inside = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+    let read = |other: &str| read_beside(&root, &inside, other);
+    let files = Files { name: &path.display().to_string(), path: &inside, read: &read };
+    let loaded = load(&text, &files, kinds, overlay);
+    Ok((Place { root, inside }, loaded))
+}
+
+/// The text of a file that the pipeline `inside` names, relative to the root; where there is none, says which one may be meant.
+fn read_beside(root: &Path, inside: &str, other: &str) -> Result<String, String> {
+    let path = root.join(other);
+    match std::fs::read(&path) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| format!("`{other}` is not UTF-8 text")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let beside = Path::new(inside).with_file_name(other);
+            let meant = match root.join(&beside).is_file() {
+                true => format!("; paths begin at the project root: write `{}`", beside.display()),
+                false => String::new(),
+            };
+            Err(format!("there is no `{other}` in the project{meant}"))
+        }
+        Err(error) => Err(format!("`{other}`: {error}")),
+    }
+}
+
 /// The text of a pipeline file.
-pub(super) fn read_pipeline(path: &Path) -> Result<String> {
+fn read_pipeline(path: &Path) -> Result<String> {
     match std::fs::read(path) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|_| Wrong(format!("{} is not UTF-8 text", path.display())).into()),
         Err(error) => Err(Wrong(format!("cannot read the pipeline {}: {error}", path.display())).into()),

@@ -1,5 +1,6 @@
 //! `tomograph run`: runs what must run.
 
+use super::across;
 use super::exit::{Exit, print};
 use super::progress::{Screen, hashing};
 use super::project::{Project, Selection, worker};
@@ -46,6 +47,7 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&args.selection, kinds)?;
     let only = project.find(&args.selection.only)?;
     let planner = project.planner(&only, &hashing(args.json))?;
+    across::warn(&project, &planner, args.json)?;
     let options = Options {
         jobs: args.jobs.filter(|jobs| *jobs > 0).unwrap_or(project.jobs),
         memory: project.memory,

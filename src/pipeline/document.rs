@@ -87,14 +87,18 @@ pub(crate) struct OverrideDecl<'i> {
     pub policy: PolicyTable,
 }
 
-/// Reads a pipeline's text with the command line's changes; nothing after a syntax error.
-pub(crate) fn read<'i>(text: &'i str, overlay: &'i Overlay, problems: &mut Problems) -> Option<Document<'i>> {
+/// The tree of a text; nothing after a syntax error.
+pub(crate) fn parse<'i>(text: &'i str, problems: &mut Problems) -> Option<Node<'i>> {
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         syntax(text, errors, problems);
         return None;
     }
-    let mut root = Spanned::new(root.span(), DeValue::Table(root.into_inner()));
+    Some(Spanned::new(root.span(), DeValue::Table(root.into_inner())))
+}
+
+/// Reads a pipeline's tree with the command line's changes; `text` is what its places are in.
+pub(crate) fn read<'i>(text: &'i str, mut root: Node<'i>, overlay: &'i Overlay, problems: &mut Problems) -> Option<Document<'i>> {
     super::overlay::set(text, &mut root, overlay, problems);
     refuse(&root, problems);
     let DeValue::Table(mut root) = root.into_inner() else { return None };
@@ -103,7 +107,7 @@ pub(crate) fn read<'i>(text: &'i str, overlay: &'i Overlay, problems: &mut Probl
     let mut document = Document::default();
     match section(&mut root, "pipeline", problems) {
         Some(table) => {
-            let (PipelineTable { name, about }, faulty) = fields(&table, problems);
+            let (PipelineTable { name, about, base: _ }, faulty) = fields(&table, problems);
             match name {
                 Some(name) if is_name(name.get_ref()) => document.name = name.into_inner(),
                 Some(name) => problems.push(no_name(name.span(), name.get_ref())),

@@ -101,6 +101,14 @@ fn not_too_many(relation: &mut Relation, whose: &str, span: &std::ops::Range<usi
     many
 }
 
+/// Every combination of the values of these axes, wanted or not; none where they are too many, which is said elsewhere.
+pub(crate) fn every_cell(document: &Document<'_>, axes: &[usize]) -> Option<Vec<Cell>> {
+    let all = axes.iter().fold(Relation::unit(), |all, axis| {
+        all.join(&Relation::axis(*axis, 0..u32::try_from(document.axes[*axis].values.len()).unwrap_or(u32::MAX)))
+    });
+    Some(all.cells).filter(|cells| cells.len() <= MOST)
+}
+
 fn values(document: &Document<'_>, axis: usize, pass: Pass) -> Relation {
     let counts = |value: &AxisValue<'_>| if pass == Pass::Written { value.written } else { value.wanted };
     let values = document.axes[axis].values.iter().enumerate().filter(|(_, value)| counts(value));

@@ -17,8 +17,10 @@ mod publish;
 mod reference;
 mod schema;
 mod tables;
+mod taken;
 mod tasks;
 mod template;
+mod texts;
 mod values;
 mod wiring;
 
@@ -27,14 +29,16 @@ mod tests;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    Action, Cause, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Task, TaskId, show_pieces,
+    Action, Cause, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Taken, Task, TaskId, show_pieces,
 };
 pub use schema::schema_text;
 pub use tables::Memory;
+pub use texts::{Files, Texts};
 
 use crate::stage::Kind;
 use diagnostic::Problems;
 use document::Document;
+use values::Node;
 use wiring::Wiring;
 
 /// What the command line lays over a file.
@@ -50,34 +54,67 @@ pub struct Overlay {
 pub struct Loaded {
     /// There, unless the problems hold an error.
     pub pipeline: Option<Pipeline>,
-    /// Errors and warnings by place in the text.
+    /// Errors and warnings by place in the texts.
     pub problems: Vec<Diagnostic>,
+    /// What the places are in.
+    pub texts: Texts,
 }
 
 /// Reads and checks a pipeline: the pipeline, or all of its problems at once. Warnings come in both cases.
-pub fn load(text: &str, kinds: &'static [Kind], overlay: &Overlay) -> Loaded {
-    let mut problems = Problems::default();
-    let pipeline = build(text, kinds, overlay, &mut problems);
-    let failed = problems.errors() > 0;
-    let problems = problems.sorted().into_iter().map(|problem| overlay::relocate(text, overlay, problem)).collect();
-    Loaded { pipeline: pipeline.filter(|_| !failed), problems }
+pub fn load(text: &str, files: &Files<'_>, kinds: &'static [Kind], overlay: &Overlay) -> Loaded {
+    load_in(text, files, &[], kinds, overlay)
 }
 
-fn build(text: &str, kinds: &'static [Kind], overlay: &Overlay, problems: &mut Problems) -> Option<Pipeline> {
-    let document = document::read(text, overlay, problems)?;
-    let wiring = wiring::wire(text, &document, kinds, problems);
-    let cells = expand::expand(&document, &wiring, !overlay.axis.is_empty(), problems);
-    let mut builder = tasks::Builder::new(text, &document, &wiring, &cells);
-    let sources = builder.sources(problems);
-    let tasks = builder.tasks(problems);
-    if problems.errors() > 0 {
-        // What is unused is not said here: a wrong name leaves the right one unused.
-        return None;
+/// Reads a pipeline while those at the paths `above` are being read, each for the sake of the next.
+fn load_in(text: &str, files: &Files<'_>, above: &[&str], kinds: &'static [Kind], overlay: &Overlay) -> Loaded {
+    let reading = Reading { files, above, kinds, overlay };
+    let mut problems = Problems::default();
+    let mut texts = Texts::of(files.name, text);
+    let pipeline = document::parse(text, &mut problems).and_then(|own| {
+        let Some(base) = texts::base_of(&own) else { return reading.build(text, own, &mut problems) };
+        match (files.read)(base.get_ref()) {
+            Ok(text) => texts.lay_under(base.get_ref(), &text),
+            Err(error) => {
+                problems.push(Diagnostic::error(base.span(), format!("cannot read the base: {error}")));
+                return None;
+            }
+        }
+        let below = texts.padded_base();
+        let below = document::parse(&below, &mut problems)?;
+        let root = texts::lay_over(own, below, &mut problems);
+        reading.build(texts.whole(), root, &mut problems)
+    });
+    let failed = problems.errors() > 0;
+    let problems = problems.sorted().into_iter().map(|problem| overlay::relocate(texts.whole(), overlay, problem)).collect();
+    Loaded { pipeline: pipeline.filter(|_| !failed), problems, texts }
+}
+
+/// What a text is read with.
+struct Reading<'a> {
+    files: &'a Files<'a>,
+    above: &'a [&'a str],
+    kinds: &'static [Kind],
+    overlay: &'a Overlay,
+}
+
+impl Reading<'_> {
+    fn build<'i>(&'i self, text: &'i str, root: Node<'i>, problems: &mut Problems) -> Option<Pipeline> {
+        let document = document::read(text, root, self.overlay, problems)?;
+        let others = taken::others(&document, self.files, self.above, self.kinds, problems);
+        let wiring = wiring::wire(text, &document, &others, self.kinds, problems);
+        let cells = expand::expand(&document, &wiring, !self.overlay.axis.is_empty(), problems);
+        let mut builder = tasks::Builder::new(text, &document, &wiring, &cells);
+        let sources = builder.sources(problems);
+        let tasks = builder.tasks(problems);
+        if problems.errors() > 0 {
+            // What is unused is not said here: a wrong name leaves the right one unused.
+            return None;
+        }
+        unused(&document, &wiring, &builder, problems);
+        let pipeline = Pipeline { name: document.name.clone(), about: document.about.clone(), sources, tasks, others };
+        publish::collisions(&document, &pipeline, problems);
+        Some(pipeline)
     }
-    unused(&document, &wiring, &builder, problems);
-    let pipeline = Pipeline { name: document.name.clone(), about: document.about.clone(), sources, tasks };
-    publish::collisions(&document, &pipeline, problems);
-    Some(pipeline)
 }
 
 /// Warns of axes, params and sources that nothing names.

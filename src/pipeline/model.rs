@@ -16,6 +16,8 @@ pub struct Pipeline {
     pub sources: Vec<Source>,
     /// Every cell of every stage, in an order in which each follows what it needs.
     pub tasks: Vec<Task>,
+    /// The pipelines that sources are taken from, by path relative to the project root.
+    pub others: BTreeMap<String, Self>,
 }
 
 /// Position in [`Pipeline::sources`].
@@ -31,9 +33,11 @@ pub struct TaskId(pub usize);
 pub struct Source {
     pub name: String,
     pub cell: Coordinates,
-    /// A file, a folder or a glob, relative to the project root, placeholders replaced.
+    /// A file, a folder or a glob, relative to the project root, placeholders replaced. Empty for what is taken.
     pub path: String,
-    /// Whether it holds people's data.
+    /// What it takes from another pipeline, instead of files at a path.
+    pub taken: Option<Taken>,
+    /// Whether it holds people's data; of what is taken, whether it may.
     pub phi: bool,
     /// May be absent; what it feeds then counts as unconnected.
     pub optional: bool,
@@ -45,6 +49,32 @@ impl Source {
     /// `imagenet[backbone=vgg16]`.
     pub fn title(&self) -> String {
         title(&self.name, &self.cell)
+    }
+}
+
+/// An output of another pipeline's task: what the last successful run of that task left.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The other pipeline, as a path relative to the project root.
+    pub pipeline: String,
+    /// Its name in the store; `cli` fills it in, which knows the project.
+    pub id: String,
+    /// The task as people write it.
+    pub task: String,
+    pub port: String,
+}
+
+impl Taken {
+    /// `train.model[seed=1] of pretrain.toml`.
+    pub fn title(&self) -> String {
+        let (stage, cell) =
+            self.task.split_once('[').map_or((self.task.as_str(), String::new()), |(stage, cell)| (stage, format!("[{cell}")));
+        format!("{stage}.{}{cell} of {}", self.port, self.pipeline)
+    }
+
+    /// The command that makes it.
+    pub fn remedy(&self) -> String {
+        format!("tomograph run {} --only '{}'", self.pipeline, self.task)
     }
 }
 

@@ -17,6 +17,11 @@ pub(crate) fn set<'i>(text: &str, root: &mut Node<'i>, overlay: &'i Overlay, pro
     for (number, (path, value)) in overlay.set.iter().enumerate() {
         let place = place(text, number);
         let names: Vec<&str> = path.split('.').collect();
+        if path == "pipeline.base" {
+            problems
+                .push(Diagnostic::plain(format!("--set {path}: the base is read before anything is laid over it: write it in the file")));
+            continue;
+        }
         if let Err(diagnostic) = put(root, &names, &place, value_of(value, &place)) {
             problems.push(Diagnostic { message: format!("--set {path}: {}", diagnostic.message), ..diagnostic });
         }

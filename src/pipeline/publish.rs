@@ -68,7 +68,7 @@ pub(crate) fn collisions(document: &Document<'_>, pipeline: &Pipeline, problems:
                 twice(task.cell.keys().cloned().collect(), &path, written.get_ref(), &published, other, problems);
                 continue;
             }
-            for source in pipeline.sources.iter().filter(|source| overlaps(&path, &source.path)) {
+            for source in pipeline.sources.iter().filter(|source| source.taken.is_none() && overlaps(&path, &source.path)) {
                 is_source(document, source, &path, &published, problems);
             }
             by_path.insert(path, published);

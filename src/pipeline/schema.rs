@@ -64,7 +64,7 @@ fn cells() -> Value {
 fn source() -> Value {
     let mut source = of_type::<SourceTable>();
     source["properties"]["type"]["enum"] = Artifact::ALL.iter().map(|(_, name, _)| *name).collect();
-    source["required"] = json!(["path", "phi"]);
+    source["anyOf"] = json!([{ "required": ["path", "phi"] }, { "required": ["from", "artifact"] }]);
     source
 }
 

@@ -57,6 +57,9 @@ pub(crate) struct PipelineTable {
     /// Name of the pipeline: small letters, digits, `_` and `-`.
     #[schemars(with = "Option<String>")]
     pub name: Option<Spanned<String>>,
+    /// Another pipeline that this one is laid over, relative to the project root: leaves of this file win, arrays are replaced. A
+    /// base has no base.
+    pub base: Option<String>,
     /// Title, licence, ethics and whatever else readers should know. In no key.
     pub about: BTreeMap<String, String>,
 }
@@ -71,8 +74,16 @@ pub(crate) struct SourceTable {
     /// A file, a folder or a glob, relative to the project root; may hold `{axis}` and `{params.NAME}`.
     #[schemars(with = "Option<String>")]
     pub path: Option<Spanned<String>>,
-    /// Whether it holds people's data. Every source says so.
-    pub phi: Option<bool>,
+    /// Another pipeline of the project, relative to its root: the source is what the last successful run of one of its tasks left.
+    /// That pipeline is never run from here.
+    #[schemars(with = "Option<String>")]
+    pub from: Option<Spanned<String>>,
+    /// With `from`: the output that is taken, such as `"train.model[seed=1]"`; may hold `{axis}` and `{params.NAME}`.
+    #[schemars(with = "Option<String>")]
+    pub artifact: Option<Spanned<String>>,
+    /// Whether it holds people's data. Every source with a `path` says so.
+    #[schemars(with = "Option<bool>")]
+    pub phi: Option<Spanned<bool>>,
     /// May be absent; what it feeds then counts as unconnected.
     pub optional: bool,
     /// The artifact that the folder holds, as `tomograph export` writes it; `files` unless given.

@@ -67,7 +67,9 @@ impl<'a, 'i> Builder<'a, 'i> {
         for (number, decl) in self.document.sources.iter().enumerate() {
             let table = &decl.table;
             let axes = &self.wiring.sources[number];
-            if table.phi.is_none() && !decl.faulty.contains("phi") {
+            super::taken::keys(decl, problems);
+            let from_elsewhere = table.from.is_some() || table.artifact.is_some();
+            if !from_elsewhere && table.phi.is_none() && !decl.faulty.contains("phi") {
                 problems.push(
                     Diagnostic::error(decl.span.clone(), format!("source `{}` does not say `phi`", decl.name))
                         .help("add `phi = true` where it holds people's data, else `phi = false`"),
@@ -80,48 +82,59 @@ impl<'a, 'i> Builder<'a, 'i> {
                     Artifact::Files
                 }),
             };
-            let Some(path) = &table.path else {
-                if !decl.faulty.contains("path") {
-                    problems.push(Diagnostic::error(decl.span.clone(), format!("source `{}` has no `path`", decl.name)));
+            let Some(text) = (if from_elsewhere { &table.artifact } else { &table.path }) else {
+                if !from_elsewhere && !decl.faulty.contains("path") {
+                    let missing = Diagnostic::error(decl.span.clone(), format!("source `{}` has no `path`", decl.name));
+                    problems.push(
+                        missing.help("add `path = \"FILE, FOLDER OR GLOB\"`, or `from` and `artifact` for what another pipeline made"),
+                    );
                 }
                 continue;
             };
-            let mut checker = self.checker(format!("source `{}`", decl.name), axes);
-            checker.loose = !self.wiring.sound_sources[number];
-            let mut right = checker.string(path.get_ref(), &path.span(), Place::Path, problems);
-            right &= !checker.loose;
-            if path.get_ref().is_empty() {
-                problems.push(Diagnostic::error(path.span(), "the path is empty"));
-                right = false;
-            }
-            self.seen(checker);
-            let fragments = parse(path.get_ref()).unwrap_or_default();
+            let right = self.source_text(number, text, problems);
+            let fragments = parse(text.get_ref()).unwrap_or_default();
+            let taken = self.wiring.taken[number].as_ref();
             for cell in self.cells.sources[number].cells.iter().filter(|_| right) {
+                let path = || joined(&fragments, &|fragment| look_up(self.document, axes, cell, fragment));
                 sources.push(Source {
                     name: decl.name.clone(),
                     cell: self.coordinates(axes, cell),
-                    path: joined(&fragments, &|fragment| look_up(self.document, axes, cell, fragment)),
-                    phi: table.phi.unwrap_or(true),
+                    path: if from_elsewhere { String::new() } else { path() },
+                    taken: taken.and_then(|taken| taken.cells.get(cell).cloned()),
+                    phi: table.phi.as_ref().is_none_or(|phi| *phi.get_ref()),
                     optional: table.optional,
-                    artifact,
+                    artifact: taken.map_or(artifact, |taken| taken.output.artifact),
                 });
             }
             if right {
-                self.one_path_each(number, problems);
+                self.one_text_each(number, text, problems);
             }
         }
         sources
     }
 
-    /// A swept source whose path does not tell its cells apart was meant otherwise.
-    fn one_path_each(&self, number: usize, problems: &mut Problems) {
-        let decl = &self.document.sources[number];
-        let Some(path) = &decl.table.path else { return };
+    /// Checks a source's path or artifact.
+    fn source_text(&mut self, number: usize, text: &toml::Spanned<String>, problems: &mut Problems) -> bool {
+        let mut checker = self.checker(format!("source `{}`", self.document.sources[number].name), &self.wiring.sources[number]);
+        checker.loose = !self.wiring.sound_sources[number];
+        let mut right = checker.string(text.get_ref(), &text.span(), Place::Path, problems);
+        right &= !checker.loose;
+        if text.get_ref().is_empty() {
+            problems.push(Diagnostic::error(text.span(), "it is empty"));
+            right = false;
+        }
+        self.seen(checker);
+        right
+    }
+
+    /// A swept source whose path or artifact does not tell its cells apart was meant otherwise.
+    fn one_text_each(&self, number: usize, text: &toml::Spanned<String>, problems: &mut Problems) {
+        let what = if self.document.sources[number].table.from.is_some() { "artifact" } else { "path" };
         for axis in &self.wiring.sources[number] {
             let name = &self.document.axes[*axis].name;
-            let named = parse(path.get_ref()).unwrap_or_default();
+            let named = parse(text.get_ref()).unwrap_or_default();
             if !named.iter().any(|(fragment, _)| matches!(fragment, Fragment::Axis { axis, .. } if axis == name)) {
-                problems.push(Diagnostic::warning(path.span(), format!("the path is the same for every value of axis `{name}`")));
+                problems.push(Diagnostic::warning(text.span(), format!("the {what} is the same for every value of axis `{name}`")));
             }
         }
     }
@@ -306,6 +319,7 @@ fn arguments_right(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, problems
         decl.table.outputs.iter().flat_map(|outputs| outputs.get_ref().keys()).map(|name| name.get_ref().as_str()).collect();
     let mut own = Checker::new(checker.text, checker.document, checker.whose.clone(), checker.axes);
     own.ports = Some((inputs, outputs.clone()));
+    own.loose = checker.loose;
     let mut right = true;
     for argument in command.get_ref() {
         right &= own.string(argument.get_ref(), &argument.span(), Place::Argument, problems);

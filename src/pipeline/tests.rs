@@ -1,5 +1,6 @@
 //! The language on kinds made for these tests: axes, join, references, overrides, substitution.
 
+mod across;
 mod kinds;
 mod laws;
 
@@ -34,6 +35,11 @@ over = ["backbone"]
 inputs = { train = "pack" }
 params = { seed = "{seed}", name = "{backbone}-{region}" }
 "#;
+
+/// A text that names no other.
+fn load(text: &str, kinds: &'static [Kind], overlay: &Overlay) -> Loaded {
+    super::load(text, &Files { name: "t.toml", path: "t.toml", read: &|_| Err("there is none".into()) }, kinds, overlay)
+}
 
 fn loaded(text: &str, overlay: &Overlay) -> Pipeline {
     let loaded = load(text, KINDS, overlay);

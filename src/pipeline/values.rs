@@ -69,10 +69,11 @@ pub(crate) fn fields<T: DeserializeOwned + Default>(table: &Spanned<DeTable<'_>>
     }
 }
 
-/// Removes the innermost key that has these bytes in its name or value, and gives its name.
+/// Removes the innermost key that has these bytes in its name or value, and gives its name. What a table holds may stand
+/// elsewhere than the table: under another header, or in a base.
 pub(crate) fn leave_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
-    let key = table.iter().find(|(key, value)| within(key.span()) || within(value.span())).map(|(key, _)| key.get_ref().to_string())?;
+    let key =
+        table.iter().find(|(key, value)| within(&key.span(), span) || holds(value, span)).map(|(key, _)| key.get_ref().to_string())?;
     if let Some(DeValue::Table(inner)) = table.get_mut(key.as_str()).map(Spanned::get_mut)
         && let Some(inner) = leave_out(inner, span)
     {
@@ -80,6 +81,15 @@ pub(crate) fn leave_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<
     }
     table.remove(key.as_str());
     Some(key)
+}
+
+fn within(outer: &Range<usize>, span: &Range<usize>) -> bool {
+    outer.start <= span.start && span.end <= outer.end
+}
+
+fn holds(node: &Node<'_>, span: &Range<usize>) -> bool {
+    let below = |table: &DeTable<'_>| table.iter().any(|(key, value)| within(&key.span(), span) || holds(value, span));
+    within(&node.span(), span) || node.get_ref().as_table().is_some_and(below)
 }
 
 /// Values that a pipeline can't hold, anywhere: JSON, and so the key, has no such numbers; a date is text.

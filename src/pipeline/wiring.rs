@@ -9,6 +9,7 @@ mod select;
 use super::diagnostic::{Diagnostic, Problems, nearest};
 use super::document::{Document, InputDecl, ReferenceDecl, StageDecl};
 use super::reference::{Choice, Name};
+use super::taken::{Others, TakenSource};
 use super::values::inside;
 use crate::stage::{Artifact, Count, Kind, Port, Role};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,8 @@ pub(crate) struct Wiring {
     pub sources: Vec<Vec<usize>>,
     /// Whether all of them are known.
     pub sound_sources: Vec<bool>,
+    /// What is taken from other pipelines.
+    pub taken: Vec<Option<TakenSource>>,
     pub stages: Vec<Stage>,
     /// Stages, each after those it needs.
     pub order: Vec<usize>,
@@ -98,16 +101,17 @@ struct Wirer<'a, 'i> {
 }
 
 /// Finds kinds, ports, axes and order of everything.
-pub(crate) fn wire(text: &str, document: &Document<'_>, kinds: &'static [Kind], problems: &mut Problems) -> Wiring {
+pub(crate) fn wire(text: &str, document: &Document<'_>, others: &Others, kinds: &'static [Kind], problems: &mut Problems) -> Wiring {
     let mut names = BTreeMap::new();
     names.extend(document.sources.iter().enumerate().map(|(number, source)| (source.name.as_str(), Named::Source(number))));
     names.extend(document.stages.iter().enumerate().map(|(number, stage)| (stage.name.as_str(), Named::Stage(number))));
     let mut wirer = Wirer { text, document, names, problems };
 
-    let (sources, sound_sources) = document.sources.iter().map(|source| wirer.over(&source.table.over)).unzip();
+    let (sources, sound_sources): (Vec<Vec<usize>>, _) = document.sources.iter().map(|source| wirer.over(&source.table.over)).unzip();
+    let taken = super::taken::resolve(document, others, &sources, wirer.problems);
     let stages = document.stages.iter().map(|decl| wirer.declare(decl, kinds)).collect();
     let (order, circular) = wirer.order();
-    let mut wiring = Wiring { sources, sound_sources, stages, order, circular, used: BTreeSet::new() };
+    let mut wiring = Wiring { sources, sound_sources, taken, stages, order, circular, used: BTreeSet::new() };
     for stage in wiring.circular.clone() {
         wiring.stages[stage].sound = false;
     }
@@ -296,13 +300,11 @@ impl<'a, 'i> Wirer<'a, 'i> {
                     self.problems.push(Diagnostic::error(place(name), message).help(help));
                     return None;
                 }
-                if let Some(port) = port {
-                    self.source_fits(source, decl, port);
-                }
+                let chosen = port.is_some_and(|port| self.source_fits(source, wiring.taken[source].as_ref(), decl, port));
                 if !wiring.sound_sources[source] {
                     return None;
                 }
-                (From::Source { source, inside: reference.inside.clone() }, false, wiring.sources[source].clone())
+                (From::Source { source, inside: reference.inside.clone() }, chosen, wiring.sources[source].clone())
             }
             Named::Stage(stage) => {
                 if reference.inside.is_some() {

@@ -110,6 +110,9 @@ impl<'a> Planner<'a> {
             let source = &self.pipeline.sources[id.0];
             let found = self.sources[id.0].as_ref();
             match (found, inside) {
+                (None, _) if !source.optional && source.taken.is_some() => missing.extend(source.taken.iter().map(|taken| {
+                    format!("source `{}`: there is no {} in the store; `{}` makes it", source.title(), taken.title(), taken.remedy())
+                })),
                 (None, _) if !source.optional => {
                     missing.insert(format!("source `{}`: there is nothing at {}", source.title(), self.shown(&source.path, source.phi)));
                 }

@@ -3,7 +3,7 @@
 //! Knows the store's memo; does not know what reads the files.
 
 use crate::content::{FileRef, Tree};
-use crate::pipeline::Source;
+use crate::pipeline::{Source, Taken};
 use crate::store::sources::walk;
 use crate::store::{Stamp, Store, Unreadable};
 use anyhow::{Context as _, Result};
@@ -17,8 +17,11 @@ pub(super) struct SourceTree {
 }
 
 impl SourceTree {
-    /// Looks at a source: `None` where nothing is at its path.
+    /// Looks at a source: `None` where nothing is at its path, or nothing is left of what it takes.
     pub(super) fn look(store: &Store, root: &Path, source: &Source, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Option<Self>> {
+        if let Some(taken) = &source.taken {
+            return Ok(taken_tree(store, taken)?.map(|tree| Self { tree, stamps: BTreeMap::new() }));
+        }
         let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else { return Ok(None) };
         let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
         let hashed = store.hash_files(&places, progress).map_err(|error| unreadable(error, source, &files))?;
@@ -55,6 +58,18 @@ impl SourceTree {
         let (path, _) = self.stamps.iter().find(|(_, (place, _))| place == first)?;
         Some(self.tree.shown(path))
     }
+}
+
+/// What the last successful run of another pipeline's task left on a port, where its bytes are still there.
+fn taken_tree(store: &Store, taken: &Taken) -> Result<Option<Tree>> {
+    let Some(key) = store.last_keys(&taken.id)?.remove(&taken.task) else { return Ok(None) };
+    for record in store.records(&key)? {
+        let Some(output) = record.outputs.get(&taken.port) else { continue };
+        if let Some(tree) = store.tree(&output.manifest, output.identified)? {
+            return Ok(Some(tree));
+        }
+    }
+    Ok(None)
 }
 
 /// Names the file that could not be read, where its name may be shown.

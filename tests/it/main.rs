@@ -16,6 +16,7 @@ macro_rules! trials {
     };
 }
 
+mod across;
 mod bad_input;
 #[cfg(feature = "torch")]
 mod chosen;
@@ -38,6 +39,7 @@ mod words;
 
 fn main() -> ExitCode {
     let files = [
+        across::trials(),
         bad_input::trials(),
         #[cfg(feature = "torch")]
         chosen::trials(),

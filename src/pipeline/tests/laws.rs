@@ -1,8 +1,8 @@
 //! Laws of the language, on texts made at random: order means nothing, and no text is too odd.
 
 use super::kinds::KINDS;
-use super::{HEAD, STUDY, loaded, params, parts};
-use crate::pipeline::{Overlay, Pipeline, Severity, load};
+use super::{HEAD, STUDY, load, loaded, params, parts};
+use crate::pipeline::{Overlay, Pipeline, Severity};
 
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(400))]

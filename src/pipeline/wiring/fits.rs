@@ -3,6 +3,7 @@
 use super::{OutPort, Wirer};
 use crate::pipeline::diagnostic::{Diagnostic, quoted};
 use crate::pipeline::document::ReferenceDecl;
+use crate::pipeline::taken::TakenSource;
 use crate::pipeline::values::inside;
 use crate::stage::{Artifact, Count, Port, Role};
 
@@ -49,13 +50,21 @@ impl Wirer<'_, '_> {
         }
     }
 
-    pub(super) fn source_fits(&mut self, source: usize, decl: &ReferenceDecl, port: &Port) {
+    /// Whether a source arrives at a port as a chosen list where one is taken; says so where it does not fit at all.
+    pub(super) fn source_fits(&mut self, source: usize, taken: Option<&TakenSource>, decl: &ReferenceDecl, port: &Port) -> bool {
         let table = &self.document.sources[source].table;
+        if table.from.is_some() && decl.reference.inside.is_none() {
+            let Some(output) = taken.map(|taken| &taken.output) else { return false };
+            return fits(output, port).unwrap_or_else(|misfit| {
+                self.problems.push(misfit.say(decl, &decl.text, output, port, &[]));
+                false
+            });
+        }
         let artifact = match (&table.r#type, &decl.reference.inside) {
             (_, Some(_)) | (None, None) => Artifact::Files,
             (Some(name), None) => match name.get_ref().parse() {
                 Ok(artifact) => artifact,
-                Err(()) => return,
+                Err(()) => return false,
             },
         };
         let output = OutPort { name: String::new(), artifact, role: None };
@@ -63,7 +72,7 @@ impl Wirer<'_, '_> {
         let one_file = artifact == Artifact::Files && is_one_file(path);
         let read_as = [Artifact::Table, Artifact::Cohort];
         if one_file && port.holds.iter().any(|artifact| read_as.contains(artifact)) {
-            return;
+            return false;
         }
         if let Err(misfit) = fits(&output, port) {
             let mut diagnostic = misfit.say(decl, &decl.text, &output, port, &[]);
@@ -76,6 +85,7 @@ impl Wirer<'_, '_> {
             }
             self.problems.push(diagnostic);
         }
+        false
     }
 }
 
