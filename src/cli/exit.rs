@@ -63,6 +63,12 @@ fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// Says something beside the output, on standard error.
+#[expect(clippy::print_stderr, reason = "output is for programs, this is for people")]
+pub(super) fn remark(text: &str) {
+    eprintln!("{text}");
+}
+
 /// What clap says: help and version end well, the rest is a wrong command line.
 pub(super) fn from_clap(error: clap::Error) -> Exit {
     let exit = if error.use_stderr() { Exit::Wrong } else { Exit::Done };

@@ -13,6 +13,7 @@ mod plan;
 mod preview;
 mod progress;
 mod project;
+mod quarantine;
 mod results;
 mod run;
 mod show;
@@ -45,6 +46,7 @@ enum Command {
     Show(show::ShowArgs),
     Export(export::ExportArgs),
     Log(log::LogArgs),
+    Quarantine(quarantine::QuarantineArgs),
     Kinds(kinds::KindsArgs),
     Features(features::FeaturesArgs),
     #[command(hide = true)]
@@ -68,6 +70,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Show(args) => show::show(&args, KINDS),
         Command::Export(args) => export::export(&args, KINDS),
         Command::Log(args) => log::log(&args, KINDS),
+        Command::Quarantine(args) => quarantine::quarantine(&args, KINDS),
         Command::Kinds(args) => kinds::kinds(&args, KINDS),
         Command::Features(args) => features::features(&args),
         Command::Work(args) => work::work(&args, KINDS),

@@ -141,7 +141,7 @@ impl Screen {
         if matches!(self.mode, Mode::Json) {
             let value = serde_json::json!({
                 "event": "summary", "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped,
-                "retried": summary.retried, "quarantined": summary.quarantined, "items_cached": summary.items_cached, "items_ran": summary.items_ran,
+                "retried": summary.retried, "quarantined": summary.quarantined, "accepted": summary.accepted, "items_cached": summary.items_cached, "items_ran": summary.items_ran,
                 "seconds": (summary.seconds * 1000.0).round() / 1000.0,
             });
             self.line("", &value);

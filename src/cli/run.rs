@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// Only tasks whose key is not in the store run. A run can be stopped at any moment (ctrl-C, kill, power) and run again: what had
 /// ended is kept, and a training goes on from its last state. Exit codes: 0 done, 1 a task failed, 2 the pipeline or the
-/// command line is wrong, 3 done but items are in quarantine, 4 the store is damaged, 130 interrupted.
+/// command line is wrong, 3 done but items are in quarantine that nobody has accepted, 4 the store is damaged, 130 interrupted.
 #[derive(Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -60,6 +60,7 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
         program: std::env::current_exe().context("cannot tell where this program is")?,
         worker: worker(),
         state_every: project.state_every,
+        decisions: super::quarantine::decisions(&project.root)?,
         environment: environment(),
         pipeline_id: project.pipeline_id.clone(),
         about: serde_json::json!({
@@ -117,6 +118,9 @@ fn closing(summary: &Summary) -> String {
     text.push_str(&format!("{} cached, {} ran, {} failed, {} skipped", summary.cached, summary.ran, summary.failed, summary.skipped));
     if summary.quarantined > 0 {
         text.push_str(&format!(", {} items in quarantine", summary.quarantined));
+    }
+    if summary.accepted > 0 {
+        text.push_str(&format!(", {} accepted in quarantine", summary.accepted));
     }
     text.push_str(&format!(" in {:.2} s\n", summary.seconds));
     if summary.interrupted {

@@ -27,6 +27,7 @@ mod wiring;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
     Action, Cause, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Taken, Task, TaskId, show_pieces,

@@ -70,8 +70,9 @@ pub struct Summary {
     pub skipped: u64,
     /// Tries that failed and were followed by another.
     pub retried: u64,
-    /// Items set aside by the tasks of this run, cached ones too.
+    /// Items set aside by the tasks of this run, cached ones too: those that nobody has accepted, and those that somebody has.
     pub quarantined: u64,
+    pub accepted: u64,
     pub items_cached: u64,
     pub items_ran: u64,
     pub seconds: f64,

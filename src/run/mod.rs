@@ -18,6 +18,7 @@ mod moves;
 pub mod order;
 mod pool;
 pub mod publish;
+mod quarantine;
 mod queue;
 mod resources;
 mod retry;
@@ -30,7 +31,7 @@ mod whole;
 
 pub use children::die_with_parent;
 pub use events::{Ended, Event, Summary};
-pub use pool::quarantine_of;
+pub use quarantine::{DECISIONS, Decision, Decisions, set_aside};
 
 use crate::content::Digest;
 use crate::pipeline::TaskId;
@@ -70,6 +71,8 @@ pub struct Options {
     pub worker: Option<PathBuf>,
     /// Seconds between two writes of a training's state.
     pub state_every: f64,
+    /// What is accepted in quarantine.
+    pub decisions: Decisions,
     /// The environment the engine was started with.
     pub environment: BTreeMap<String, String>,
     /// Names the pipeline in the store.

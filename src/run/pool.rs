@@ -4,6 +4,7 @@
 
 use super::children::Children;
 use super::guard::{Guard, Limits};
+use super::quarantine::{QUARANTINE, quarantine_of};
 use super::task::{Job, Made};
 use crate::content::Tree;
 use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Row, Work};
@@ -16,9 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Files of a map's output that the engine writes.
+/// The file of a map's output that lists its rows.
 const INDEX: &str = "index.tsv";
-const QUARANTINE: &str = "quarantine.tsv";
 
 /// Treats one item, here or in a guarded child.
 type Treat<'t> = dyn Fn(&Item, &Inputs) -> Result<Each> + Sync + 't;
@@ -153,22 +153,4 @@ fn gather(job: &Job, writes: &[&str], leading: &str, rows: Vec<Row>, aside: Vec<
         tree.files.insert(QUARANTINE.to_owned(), job.store.put_bytes(&table.to_tsv())?);
     }
     Ok(tree)
-}
-
-/// What a tree's `quarantine.tsv` says; nothing where there is none.
-pub fn quarantine_of(tree: &Tree) -> Result<Vec<Aside>> {
-    if !tree.files.contains_key(QUARANTINE) {
-        return Ok(Vec::new());
-    }
-    let table = Table::from_tsv(&tree.read(QUARANTINE)?).context(QUARANTINE)?;
-    let at = ["item", "kind", "class", "reason"].map(|column| table.column(column));
-    let [item, kind, class, reason] = at;
-    let (item, kind, class, reason) = (item?, kind?, class?, reason?);
-    let line = |row: Vec<String>| Aside {
-        item: row[item].clone(),
-        kind: row[kind].clone(),
-        class: row[class].clone(),
-        reason: row[reason].clone(),
-    };
-    Ok(table.rows.into_iter().map(line).collect())
 }

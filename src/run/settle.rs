@@ -1,14 +1,13 @@
 //! How a task ends: known, failed or skipped, told to the journal, to who watches, and to those that follow.
 //!
-//! Part of the loop in `run`. Quarantine is judged here, anew at every run, since policy is in no key.
+//! Part of the loop in `run`.
 
 use super::moves::Published;
-use super::{Ended, Event, Loop, State, quarantine_of};
-use crate::pipeline::{Quarantine, TaskId};
+use super::quarantine::judge;
+use super::{Ended, Event, Loop, State};
+use crate::pipeline::TaskId;
 use crate::plan::{Known, Outcome};
-use crate::store::Record;
 use anyhow::Result;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 impl Loop<'_> {
@@ -16,11 +15,11 @@ impl Loop<'_> {
     pub(super) fn settle(&mut self, id: TaskId, known: Known, ended: Ended, seconds: f64, log: Option<PathBuf>) -> Result<()> {
         let record = &known.record;
         self.making.remove(&known.key);
-        let allowed = self.planner.pipeline.tasks[id.0].policy.max_quarantine;
-        if exceeds(allowed, record.quarantined, record.items) {
-            self.summary.quarantined += record.quarantined;
-            let error = self.quarantine_error(id, record, allowed);
-            self.fail(id, &error, seconds, log);
+        let verdict = judge(self.planner, id, record, &self.outcomes, &self.options.decisions)?;
+        self.summary.quarantined += verdict.open;
+        self.summary.accepted += verdict.accepted;
+        if let Some(error) = verdict.error {
+            self.fail(id, &anyhow::anyhow!(error), seconds, log);
             return Ok(());
         }
         match self.publish(id, &known) {
@@ -43,7 +42,6 @@ impl Loop<'_> {
         }
         let title = self.title(id);
         self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?;
-        self.summary.quarantined += known.record.quarantined;
         match ended {
             Ended::Cached => {
                 self.summary.cached += 1;
@@ -56,28 +54,6 @@ impl Loop<'_> {
         self.outcomes[id.0] = Outcome::Known(Box::new(known));
         self.release(id);
         Ok(())
-    }
-
-    fn quarantine_error(&self, id: TaskId, record: &Record, allowed: Quarantine) -> anyhow::Error {
-        let allowed = match allowed {
-            Quarantine::Count(count) => count.to_string(),
-            Quarantine::Percent(percent) => format!("{percent} %"),
-        };
-        let mut classes: BTreeMap<String, (u64, String)> = BTreeMap::new();
-        for output in record.outputs.values() {
-            let tree = self.planner.store.tree(&output.manifest, output.identified).ok().flatten();
-            for aside in tree.and_then(|tree| quarantine_of(&tree).ok()).unwrap_or_default() {
-                classes.entry(aside.class).or_insert((0, aside.item)).0 += 1;
-            }
-        }
-        let list: Vec<String> = classes.iter().map(|(class, (count, first))| format!("{count} {class} (first: {first})")).collect();
-        anyhow::anyhow!(
-            "{} of {} items are in quarantine and max_quarantine allows {allowed}: {}; mend them, or set policy.max_quarantine in stage `{}`",
-            record.quarantined,
-            record.items,
-            list.join(", "),
-            self.planner.pipeline.tasks[id.0].stage
-        )
     }
 
     pub(super) fn fail(&mut self, id: TaskId, error: &anyhow::Error, seconds: f64, log: Option<PathBuf>) {
@@ -102,12 +78,5 @@ impl Loop<'_> {
         let message = Some(because.to_owned());
         (self.watch)(Event::Ended { task: title, outcome: Ended::Skipped, seconds: 0.0, message, log: None });
         self.release(id);
-    }
-}
-
-fn exceeds(allowed: Quarantine, aside: u64, items: u64) -> bool {
-    match allowed {
-        Quarantine::Count(count) => aside > count,
-        Quarantine::Percent(percent) => aside as f64 * 100.0 > percent * items as f64,
     }
 }

@@ -30,6 +30,7 @@ mod limits;
 mod numbers;
 mod pipelines;
 mod programs;
+mod quarantine;
 mod rerun;
 mod scheduling;
 mod space;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         limits::trials(),
         pipelines::trials(),
         programs::trials(),
+        quarantine::trials(),
         rerun::trials(),
         scheduling::trials(),
         tidy::trials(),
