@@ -3,13 +3,15 @@
 //! One long-lived thread starts all children, because a parent-death signal is sent when the *thread* that started a child
 //! ends. Each child leads its own process group, so that ending it ends what it started. Knows nothing of tasks.
 
+use super::survivors::RUN;
+use crate::store::{Live, Store};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 type Request = (Command, Sender<io::Result<Child>>);
 
@@ -18,6 +20,8 @@ type Request = (Command, Sender<io::Result<Child>>);
 pub(super) struct Children {
     requests: Sender<Request>,
     alive: Arc<Mutex<BTreeSet<u32>>>,
+    /// Name of the run, and where its children are noted.
+    run: Arc<OnceLock<(String, Option<Live>)>>,
 }
 
 impl Children {
@@ -36,12 +40,25 @@ impl Children {
             }
         };
         std::thread::Builder::new().name("children".into()).spawn(start).context("cannot start a thread")?;
-        Ok(Self { requests, alive: Arc::default() })
+        Ok(Self { requests, alive: Arc::default(), run: Arc::default() })
+    }
+
+    /// Says that the run `name` lives, so that what it starts can be found if it is killed.
+    pub(super) fn begin(&self, store: &Store, name: &str) -> Result<()> {
+        let live = store.begin_live(name)?;
+        let _ = self.run.set((name.to_owned(), live));
+        Ok(())
     }
 
     /// Starts a child in a process group of its own, and remembers it until [`Children::ended`].
-    pub(super) fn start(&self, command: Command) -> io::Result<Child> {
+    pub(super) fn start(&self, mut command: Command) -> io::Result<Child> {
+        if let Some((name, _)) = self.run.get() {
+            command.env(RUN, name);
+        }
         let child = self.start_unlisted(command)?;
+        if let Some((_, Some(live))) = self.run.get() {
+            live.note(child.id());
+        }
         self.lock().insert(child.id());
         Ok(child)
     }

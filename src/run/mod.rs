@@ -25,6 +25,7 @@ mod retry;
 mod settle;
 pub mod sidecar;
 mod start;
+mod survivors;
 mod task;
 mod torch;
 mod whole;
@@ -175,6 +176,10 @@ pub fn run<'a>(
         let start = start::Starter { scope, children: &children, cancelled: &cancelled, sender };
         run.judge_all()?;
         run.refuse_unmet_needs()?;
+        if !run.queue.is_empty() {
+            survivors::end(planner.store)?;
+            children.begin(planner.store, run.journal.id())?;
+        }
         run.drive(&start, &inbox, interrupted)
     })?;
     let mut summary = run.finish()?;

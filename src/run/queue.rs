@@ -33,6 +33,10 @@ pub(super) struct Queue {
 pub(super) type Place = (usize, TaskId);
 
 impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     pub(super) fn insert(&mut self, id: TaskId, queued: Queued) {
         self.order.insert(self.place(id));
         self.tasks.insert(id, queued);

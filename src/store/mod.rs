@@ -9,6 +9,7 @@
 //! records/ab/KEY.json, KEY.2.json …   what a key gave; further variants of stochastic kinds
 //! runs/PIPELINE/TIME-PID.jsonl        one journal a run
 //! logs/ab/KEY.log  what a task printed
+//! live/RUN         processes that a live run has started; the run holds a lock on it
 //! state/KEY/       what an unfinished task resumes from
 //! tmp/SESSION/     of a live process, which holds a lock on its `lock`
 //! ```
@@ -16,6 +17,7 @@
 mod blobs;
 mod files;
 mod index;
+mod live;
 mod memo;
 mod records;
 mod runs;
@@ -23,6 +25,7 @@ mod session;
 pub mod sources;
 
 pub use files::{Damaged, replace};
+pub use live::{Left, Live, Started, start_of};
 pub use memo::{Hashed, Stamp, Unreadable};
 pub use records::{OutputRecord, Published, Record};
 pub use runs::{Run, RunLog, RunTask, now, utc};

@@ -21,7 +21,7 @@ pub(super) struct Session {
 impl Session {
     /// Makes one under `tmp`.
     pub(super) fn start(tmp: &Path) -> io::Result<Self> {
-        let prefix = format!("{}-{}-", std::process::id(), start_time());
+        let prefix = format!("{}-{}-", std::process::id(), super::start_of("self").unwrap_or(0));
         loop {
             let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(tmp)?.keep();
             // Another process may take the folder for a leftover until the lock is held: then this one begins again.
@@ -89,11 +89,4 @@ fn lock(folder: &Path, operation: FlockOperation) -> io::Result<Option<File>> {
     rustix::fs::flock(&file, operation)?;
     let same = fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|held| held.ino() == now.ino()));
     Ok(same.then_some(file))
-}
-
-/// Start of this process in clock ticks since boot, field 22 of `/proc/self/stat`; 0 where there is no `/proc`.
-fn start_time() -> u64 {
-    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = text.rsplit(')').next().unwrap_or_default();
-    after_name.split_whitespace().nth(19).and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
 }

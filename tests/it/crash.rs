@@ -3,17 +3,20 @@
 #[cfg(feature = "crash-points")]
 use crate::numbers::TASKS;
 use crate::numbers::{PIPELINE, space};
-#[cfg(feature = "crash-points")]
-use crate::space::Space;
-use crate::space::TOMOGRAPH;
+use crate::space::{Space, TOMOGRAPH};
 use libtest_mimic::Trial;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trials = trials![every_crash_point_is_tried, a_killed_engine_takes_its_commands_along];
+    let trials = trials![
+        every_crash_point_is_tried,
+        a_killed_engine_takes_its_commands_along,
+        what_a_killed_engine_left_ends_before_anything_starts,
+        what_a_live_engine_runs_is_left_alone,
+    ];
     #[cfg(feature = "crash-points")]
     let trials = trials.into_iter().chain(trials![a_crash_at_any_point_costs_nothing_but_time]).collect();
     trials
@@ -90,6 +93,48 @@ fn a_killed_engine_takes_its_commands_along() {
     let output = space.run("run numbers.toml --json").success();
     assert_eq!(output.tasks("ran"), ["total"], "what was done before the kill is kept\n{}", output.text());
     wait("the killed engine's command to end", || !alive(&command));
+}
+
+/// A program that starts another and waits for it, or, once `mended` is there, fails where that one still runs.
+const PARENT: &str = "if [ -e mended ]; then
+    case \"$(cut -d ' ' -f 3 /proc/$(cat pid)/stat 2>/dev/null)\" in '' | Z | X) ;; *) exit 9 ;; esac
+else
+    sleep 600 & echo $! > pid.new; mv pid.new pid; wait
+fi
+echo total";
+
+/// A space whose last program starts another and waits, an engine that runs it, and the number of the other.
+fn engine_with_a_grandchild() -> (Space, Child, String) {
+    let space = space();
+    space.replace("tools/total.sh", "echo total", PARENT);
+    let engine = space.command(TOMOGRAPH).args(["run", PIPELINE]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait("the command to start", || space.path("pid").exists());
+    let pid = space.read("pid").trim().to_owned();
+    (space, engine, pid)
+}
+
+fn what_a_killed_engine_left_ends_before_anything_starts() {
+    let (space, mut engine, pid) = engine_with_a_grandchild();
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    assert!(alive(&pid), "nobody ends it but the next run");
+    space.write("mended", "");
+    assert_eq!(space.run("run numbers.toml --json").success().tasks("ran"), ["total"]);
+    assert!(!alive(&pid));
+    assert_eq!(fs::read_dir(space.path("cache/live")).unwrap().count(), 0);
+}
+
+fn what_a_live_engine_runs_is_left_alone() {
+    let (space, mut engine, pid) = engine_with_a_grandchild();
+    space.write("other.toml", space.read(PIPELINE).replace("[1, 2, 3]", "[4]").replace("results/total.tsv", "results/other.tsv"));
+    space.write("mended", "");
+    space.replace("tools/total.sh", "exit 9", "true");
+    space.run("run other.toml").success();
+    assert!(alive(&pid));
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    space.run("run numbers.toml").success();
+    assert!(!alive(&pid));
 }
 
 /// Whether a process runs; a zombie does not.
