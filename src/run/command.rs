@@ -5,11 +5,11 @@
 use super::children::{Children, end_group};
 use super::devices::{self, Slot};
 use super::failure::{Failure, is_memory};
+use super::lend::Lent;
 use super::pool::take_outputs;
-use super::sidecar::clone;
 use super::task::{Job, Made};
 use crate::pipeline::{Cause, Command as Stage, Output, Piece, Policy};
-use crate::stage::{Artifact, Note, Part};
+use crate::stage::{Artifact, Note};
 use crate::table::Table;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Deserialize;
@@ -32,13 +32,26 @@ pub(super) struct Surroundings<'a> {
 /// Runs the program once.
 pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &Policy, around: &Surroundings) -> Result<Made> {
     let scratch = job.store.scratch()?;
-    let layout = Layout::new(job, stage, outputs, scratch.path())?;
+    let mut lent = Lent::default();
+    let layout = Layout::new(job, stage, outputs, scratch.path(), &mut lent)?;
     let argv: Vec<String> = stage.argv.iter().map(|pieces| layout.fill(pieces, job, around.slot)).collect::<Result<_>>()?;
     let program = argv.first().context("`command` is empty")?;
+    let ended = execute(job, stage, &argv, &layout, policy, around);
+    lent.give_back(job, program)?;
+    ended?;
+    for output in outputs {
+        validate(output, &layout.outputs.join(&output.port))
+            .with_context(|| format!("{program} ended well, but output `{}`", output.port))?;
+    }
+    take_outputs(job, outputs.iter().map(|output| output.port.as_str()), &layout.outputs, job.identified("command"))
+}
 
+/// Runs the program to its end.
+fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &Policy, around: &Surroundings) -> Result<()> {
+    let program = &argv[0];
     // The program is started by this one, which asks for the parent-death signal and then becomes it.
     let mut command = Command::new(&job.program);
-    command.arg("exec-child").arg(std::process::id().to_string()).arg("--").args(&argv).current_dir(&job.root);
+    command.arg("exec-child").arg(std::process::id().to_string()).arg("--").args(argv).current_dir(&job.root);
     command.env_clear();
     let passed = ["PATH", "HOME", "LANG"].into_iter().chain(policy.env.iter().map(String::as_str));
     command.envs(passed.filter_map(|name| Some((name, around.environment.get(name)?))));
@@ -79,11 +92,7 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
         let shown = if job.inputs.identified() { "" } else { said.as_str() };
         return Err(Failure::of(cause, format!("{program} ended with {status}; its output is in the log{shown}")));
     }
-    for output in outputs {
-        validate(output, &layout.outputs.join(&output.port))
-            .with_context(|| format!("{program} ended well, but output `{}`", output.port))?;
-    }
-    take_outputs(job, outputs.iter().map(|output| output.port.as_str()), &layout.outputs, job.identified("command"))
+    Ok(())
 }
 
 /// The end of what the program wrote to the log, which was `before` bytes long.
@@ -105,11 +114,11 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(job: &Job, stage: &Stage, outputs: &[Output], scratch: &Path) -> Result<Self> {
+    fn new(job: &Job, stage: &Stage, outputs: &[Output], scratch: &Path, lent: &mut Lent) -> Result<Self> {
         let mut inputs = BTreeMap::new();
         for (port, parts) in &job.inputs.0 {
-            inputs
-                .insert(port.clone(), lay_out(job, parts, &scratch.join("inputs").join(port)).with_context(|| format!("input `{port}`"))?);
+            let place = lent.lay_out(job, parts, &scratch.join("inputs").join(port)).with_context(|| format!("input `{port}`"))?;
+            inputs.insert(port.clone(), place);
         }
         let folder = scratch.join("outputs");
         let mut files = BTreeMap::new();
@@ -159,48 +168,6 @@ impl Layout {
         }
         Ok(text)
     }
-}
-
-/// One part is a folder, or the file itself where it is a single one; a gather is a folder per part beside `parts.tsv`.
-fn lay_out(job: &Job, parts: &[Part], folder: &Path) -> Result<PathBuf> {
-    let gathered = parts.len() != 1 || parts.iter().any(|part| !part.coordinates.is_empty());
-    if !gathered {
-        let part = &parts[0];
-        lay_out_part(job, part, folder)?;
-        let only = part.tree.only_file().ok().filter(|path| !path.contains('/'));
-        return Ok(only.map_or(folder.to_owned(), |path| folder.join(path)));
-    }
-    let axes: Vec<&String> =
-        parts.iter().flat_map(|part| part.coordinates.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-    let mut table = Table::new(std::iter::once("part".to_owned()).chain(axes.iter().map(|axis| (*axis).clone())));
-    for (at, part) in parts.iter().enumerate() {
-        let name = format!("{:03}", at + 1);
-        lay_out_part(job, part, &folder.join(&name))?;
-        let values = axes.iter().map(|axis| part.coordinates.get(*axis).map(ToString::to_string).unwrap_or_default());
-        table.rows.push(std::iter::once(name).chain(values).collect());
-    }
-    #[expect(clippy::disallowed_methods, reason = "scratch: gone with the task")]
-    std::fs::write(folder.join("parts.tsv"), table.to_tsv()).context("cannot write parts.tsv")?;
-    Ok(folder.to_owned())
-}
-
-/// Blobs are copied (a reflink where the file system can), never linked: a program running as root writes through 0444.
-/// What lies outside the store is linked by name.
-fn lay_out_part(job: &Job, part: &Part, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).context("cannot make a folder in the store")?;
-    for (path, file) in &part.tree.files {
-        let place = folder.join(path);
-        if let Some(parent) = place.parent() {
-            std::fs::create_dir_all(parent).context("cannot make a folder in the store")?;
-        }
-        if file.place.file.starts_with(job.store.root()) {
-            let copy = || File::create_new(&place).and_then(|to| clone(file, &to));
-            copy().with_context(|| format!("cannot copy {}", part.tree.shown(path)))?;
-        } else {
-            std::os::unix::fs::symlink(&file.place.file, &place).with_context(|| format!("cannot link {}", part.tree.shown(path)))?;
-        }
-    }
-    Ok(())
 }
 
 /// The ending of artifacts that are one file; others are folders.

@@ -14,6 +14,7 @@ mod devices;
 mod events;
 mod failure;
 pub mod guard;
+mod lend;
 mod moves;
 pub mod order;
 mod pool;

@@ -243,6 +243,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_grows_while_it_is_read_is_no_input() {
+        let (folder, store) = new_store();
+        let path = folder.path().join("x");
+        write(&path, b"one");
+        let grow = |_, _| drop(fs::File::options().append(true).open(&path).unwrap().write_all(b"more"));
+        let error = store.hash_files(std::slice::from_ref(&path), &grow).unwrap_err();
+        assert_eq!(error.to_string(), "file 1 of 1 cannot be read: it changes while it is read");
+        // It was let be in time.
+        let calls = AtomicU64::new(0);
+        let once = |done, total| {
+            if calls.fetch_add(1, Ordering::Relaxed) < 2 {
+                grow(done, total);
+            }
+        };
+        assert_eq!(store.hash_files(std::slice::from_ref(&path), &once).unwrap()[0].size, fs::metadata(&path).unwrap().len());
+    }
+
+    #[test]
     fn an_unreadable_file_is_told_by_its_place() {
         let (folder, store) = new_store();
         let files = [folder.path().join("x"), folder.path().join("DOE^JOHN")];

@@ -10,6 +10,7 @@
 //! runs/PIPELINE/TIME-PID.jsonl        one journal a run
 //! logs/ab/KEY.log  what a task printed
 //! live/RUN         processes that a live run has started; the run holds a lock on it
+//! damaged/DIGEST   bytes that were found not to be what their name says
 //! state/KEY/       what an unfinished task resumes from
 //! tmp/SESSION/     of a live process, which holds a lock on its `lock`
 //! ```
@@ -134,6 +135,19 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.trouble(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Moves a blob aside that somebody wrote to: as if it were gone, but kept to be looked at.
+    pub fn set_aside(&self, blob: &Path) -> Result<()> {
+        let folder = self.root.join("damaged");
+        let aside = || -> io::Result<()> {
+            fs::create_dir_all(&folder)?;
+            match fs::rename(blob, folder.join(blob.file_name().unwrap_or_default())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        };
+        aside().map_err(|error| self.trouble(error))
     }
 
     /// Where the log of a task with this key lies; it may not be there.

@@ -26,6 +26,7 @@ mod demo;
 mod failure;
 #[cfg(feature = "torch")]
 mod learn;
+mod lend;
 mod limits;
 mod numbers;
 mod pipelines;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         failure::trials(),
         #[cfg(feature = "torch")]
         learn::trials(),
+        lend::trials(),
         limits::trials(),
         pipelines::trials(),
         programs::trials(),
