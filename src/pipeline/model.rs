@@ -117,6 +117,8 @@ pub struct Command {
     pub argv: Vec<Vec<Piece>>,
     /// The stage's params, placeholders replaced; in the key.
     pub params: serde_json::Value,
+    /// The input port whose items it treats one by one.
+    pub map: Option<String>,
     /// Environment of the program; in the key.
     pub env: BTreeMap<String, String>,
     /// Globs of the files that are its code, relative to the project root; their digests are in the key.

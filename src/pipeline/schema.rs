@@ -107,7 +107,7 @@ fn stage_of_kind(kind: &Kind) -> Value {
         kind.outputs.iter().map(|port| (port.name.to_owned(), json!({ "type": "string", "description": port.about }))).collect();
     set(&mut stage, "publish", json!({ "type": "object", "properties": published, "additionalProperties": false }));
     set(&mut stage, "kind", json!({ "enum": [kind.name] }));
-    for foreign in ["command", "outputs", "code", "env"] {
+    for foreign in ["command", "outputs", "map", "code", "env"] {
         stage["properties"].as_object_mut().and_then(|properties| properties.remove(foreign));
     }
     stage["description"] = about;

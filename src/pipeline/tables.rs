@@ -117,6 +117,10 @@ pub(crate) struct StageTable {
     pub skip: Anything,
     /// Other params, needs or policy for some cells: a list of `{ where, params, needs, policy }`, later ones win.
     pub r#override: Anything,
+    /// For a command: the input port whose items it treats one by one, a process each. It then has one output: images, masks, studies
+    /// or a table.
+    #[schemars(with = "Option<String>")]
+    pub map: Option<Spanned<String>>,
     /// Globs of the files that are a command's code; in the key.
     #[schemars(with = "Option<Vec<String>>")]
     pub code: Option<Spanned<Vec<String>>>,
@@ -171,7 +175,8 @@ pub(crate) struct PolicyTable {
     /// How many items may be in quarantine: a number, or text such as `"2%"`.
     pub max_quarantine: Option<MaxQuarantine>,
     /// Environment variables that a command also gets; for proxies and secrets.
-    pub env: Option<Vec<String>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub env: Option<Spanned<Vec<String>>>,
 }
 
 impl NeedsTable {

@@ -306,6 +306,7 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         Command {
             argv: arguments.map(|argument| pieces(argument.get_ref(), &look)).collect(),
             params: json(&params),
+            map: self.decl.table.map.as_ref().map(|map| map.get_ref().clone()),
             env: self.decl.table.env.as_ref().map(|env| env.get_ref().clone()).unwrap_or_default(),
             code: self.decl.table.code.as_ref().map(|code| code.get_ref().clone()).unwrap_or_default(),
         }
@@ -364,6 +365,6 @@ fn tried(table: &PolicyTable) -> Policy {
         retry_on: table.retry_on.clone().unwrap_or_else(|| vec![Cause::Signal, Cause::Oom]),
         timeout: table.timeout.map(|timeout| timeout.0),
         max_quarantine: table.max_quarantine.map(|bound| bound.0).unwrap_or_default(),
-        env: table.env.clone().unwrap_or_default(),
+        env: table.env.as_ref().map(|env| env.get_ref().clone()).unwrap_or_default(),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Works on stages as wholes; cells come after, in `expand`.
 
+mod command;
 mod fits;
 mod order;
 mod select;
@@ -168,14 +169,8 @@ impl<'a, 'i> Wirer<'a, 'i> {
                             .help("a stage has one of the two"),
                     );
                 }
-                for (key, span) in [
-                    ("outputs", table.outputs.as_ref().map(toml::Spanned::span)),
-                    ("code", table.code.as_ref().map(toml::Spanned::span)),
-                    ("env", table.env.as_ref().map(toml::Spanned::span)),
-                ] {
-                    if let Some(span) = span.filter(|_| command.is_none()) {
-                        self.problems.push(Diagnostic::error(span, format!("`{key}` is for stages with a `command`")));
-                    }
+                if command.is_none() {
+                    self.not_for_kinds(decl);
                 }
                 stage.kind = kinds.iter().find(|one| one.name == kind.get_ref());
                 if stage.kind.is_none() {
@@ -198,33 +193,6 @@ impl<'a, 'i> Wirer<'a, 'i> {
         }
         stage.sound = sound;
         stage
-    }
-
-    fn declare_command(&mut self, decl: &StageDecl<'_>, command: &toml::Spanned<Vec<toml::Spanned<String>>>, stage: &mut Stage) -> bool {
-        if command.get_ref().is_empty() {
-            self.problems.push(Diagnostic::error(command.span(), "a command needs a program"));
-        }
-        let Some(outputs) = decl.table.outputs.as_ref().filter(|outputs| !outputs.get_ref().is_empty()) else {
-            self.problems.push(
-                Diagnostic::error(decl.span.clone(), format!("the command of stage `{}` has no outputs", decl.name))
-                    .help("name each with its artifact: `outputs = { table = \"table\" }`"),
-            );
-            return false;
-        };
-        let mut sound = true;
-        for (port, artifact) in outputs.get_ref() {
-            match artifact.get_ref().parse::<Artifact>() {
-                Ok(artifact) => stage.outputs.push(OutPort { name: port.get_ref().clone(), artifact, role: None }),
-                Err(()) => {
-                    self.problems.push(unknown_artifact(artifact));
-                    sound = false;
-                }
-            }
-        }
-        // The main one is the first as written.
-        let place = |port: &OutPort| outputs.get_ref().keys().find(|name| name.get_ref() == &port.name).map(|name| name.span().start);
-        stage.outputs.sort_by_key(place);
-        sound
     }
 
     /// Wires and axes of a stage whose producers are wired.
@@ -269,6 +237,9 @@ impl<'a, 'i> Wirer<'a, 'i> {
                 }
                 sound = false;
             }
+        }
+        if kind.is_none() && sound {
+            sound &= self.items_of(decl, &wires, wiring, number);
         }
         let stage = &mut wiring.stages[number];
         stage.wires = wires;

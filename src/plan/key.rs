@@ -60,6 +60,9 @@ pub struct CommandKey {
     pub code: BTreeMap<String, Digest>,
     /// Output port → artifact.
     pub outputs: BTreeMap<String, String>,
+    /// The port whose items it treats one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
     /// The task's own coordinates: the program can read them.
     pub coordinates: Coordinates,
 }

@@ -244,6 +244,7 @@ impl<'a> Planner<'a> {
         manifest.command = Some(CommandKey {
             argv: command.argv.iter().map(|pieces| crate::pipeline::show_pieces(pieces)).collect(),
             env: command.env.clone(),
+            map: command.map.clone(),
             code,
             outputs: task.outputs.iter().map(|output| (output.port.clone(), output.artifact.to_string())).collect(),
             coordinates: task.cell.clone(),

@@ -8,8 +8,9 @@ use super::failure::{Failure, is_memory};
 use super::lend::Lent;
 use super::pool::take_outputs;
 use super::task::{Job, Made};
+use super::valid;
 use crate::pipeline::{Cause, Command as Stage, Output, Piece, Policy};
-use crate::stage::{Artifact, Note};
+use crate::stage::Note;
 use crate::table::Table;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Deserialize;
@@ -40,8 +41,9 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
     lent.give_back(job, program)?;
     ended?;
     for output in outputs {
-        validate(output, &layout.outputs.join(&output.port))
-            .with_context(|| format!("{program} ended well, but output `{}`", output.port))?;
+        valid::check(output.artifact, &output.port, &layout.outputs.join(&output.port)).with_context(|| {
+            format!("{program} ended well, but output `{}` is not `{}` (`tomograph kinds --types`)", output.port, output.artifact)
+        })?;
     }
     take_outputs(job, outputs.iter().map(|output| output.port.as_str()), &layout.outputs, job.identified("command"))
 }
@@ -78,6 +80,7 @@ fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &
         pause = (pause * 2).min(Duration::from_millis(200));
     };
     around.children.ended(pid);
+    progress.pass_on(&layout.progress, job);
     // What the program left running in its group is ended with it.
     end_group(pid);
     if !status.success() {
@@ -127,7 +130,7 @@ impl Layout {
             std::fs::create_dir_all(&place).context("cannot make a folder in the store")?;
             files.insert(
                 output.port.clone(),
-                extension(output.artifact).map_or(place.clone(), |end| place.join(format!("{}.{end}", output.port))),
+                valid::file_name(output.artifact, &output.port).map_or(place.clone(), |name| place.join(name)),
             );
         }
         let params = scratch.join("params.json");
@@ -168,47 +171,6 @@ impl Layout {
         }
         Ok(text)
     }
-}
-
-/// The ending of artifacts that are one file; others are folders.
-fn extension(artifact: Artifact) -> Option<&'static str> {
-    match artifact {
-        Artifact::Table | Artifact::Cohort | Artifact::History | Artifact::Predictions | Artifact::Receipt => Some("tsv"),
-        Artifact::Metrics | Artifact::Certificate => Some("json"),
-        Artifact::Figure => Some("svg"),
-        Artifact::Files | Artifact::Studies | Artifact::Images | Artifact::Masks | Artifact::Split | Artifact::Arrays => None,
-        Artifact::Model | Artifact::Models | Artifact::Report => None,
-    }
-}
-
-/// Whether what a program left is what it declared.
-fn validate(output: &Output, folder: &Path) -> Result<()> {
-    let read = |name: &str| std::fs::read(folder.join(name)).with_context(|| format!("has no {name}"));
-    let columns = |name: &str, wanted: &[&str]| -> Result<()> {
-        let table = Table::from_tsv(&read(name)?).with_context(|| format!("is no table: {name}"))?;
-        wanted.iter().try_for_each(|column| table.column(column).map(drop)).with_context(|| name.to_owned())
-    };
-    let name = extension(output.artifact).map(|end| format!("{}.{end}", output.port)).unwrap_or_default();
-    match output.artifact {
-        Artifact::Table | Artifact::History | Artifact::Receipt => columns(&name, &[]),
-        Artifact::Cohort => columns(&name, &["item", "label"]),
-        Artifact::Predictions => columns(&name, &["item", "label"]),
-        Artifact::Split => columns("split.tsv", &["item", "subject", "label", "set"]),
-        Artifact::Images | Artifact::Masks | Artifact::Studies => columns("index.tsv", &["item", "file"]),
-        Artifact::Metrics | Artifact::Certificate => {
-            serde_json::from_slice::<serde_json::Value>(&read(&name)?).map(drop).context("is no JSON")
-        }
-        Artifact::Figure => read(&name).map(drop),
-        Artifact::Arrays => read("rows.tsv").and_then(|_| ensure_there(folder, "X.npy")),
-        Artifact::Model => ensure_there(folder, "model.json"),
-        Artifact::Models => columns("parts.tsv", &["part"]),
-        Artifact::Files | Artifact::Report => Ok(()),
-    }
-}
-
-fn ensure_there(folder: &Path, name: &str) -> Result<()> {
-    ensure!(folder.join(name).is_file(), "has no {name}");
-    Ok(())
 }
 
 /// A line of the file that `TOMOGRAPH_PROGRESS` names.

@@ -29,6 +29,7 @@ mod start;
 mod survivors;
 mod task;
 mod torch;
+mod valid;
 mod whole;
 
 pub use children::die_with_parent;

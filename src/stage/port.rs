@@ -56,7 +56,11 @@ impl Artifact {
         (Self::Models, "models", "a chosen list: a folder per part beside parts.tsv, which has each part's coordinates"),
         (Self::History, "history", "one TSV: epoch, then per set loss and accuracy, and the AUC of the validation set (shares, 0 to 1)"),
         (Self::Predictions, "predictions", "one TSV: item, subject, label, predicted, score_CLASS (0 to 1) for each class"),
-        (Self::Metrics, "metrics", "metrics.json: a list of name, value, low, high (95 % interval), n; confusion matrix"),
+        (
+            Self::Metrics,
+            "metrics",
+            "metrics.json: role, n (rows), and a list metrics of name, value, low, high (95 % interval), n; confusion matrix",
+        ),
         (Self::Figure, "figure", "SVG"),
         (Self::Report, "report", "files to read"),
         (Self::Receipt, "receipt", "one TSV, a row per instance"),

@@ -20,6 +20,7 @@ mod across;
 mod bad_input;
 #[cfg(feature = "torch")]
 mod chosen;
+mod commands;
 mod crash;
 #[cfg(feature = "torch")]
 mod demo;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         bad_input::trials(),
         #[cfg(feature = "torch")]
         chosen::trials(),
+        commands::trials(),
         crash::trials(),
         #[cfg(feature = "torch")]
         demo::trials(),

@@ -1,0 +1,148 @@
+//! What a `command` gets and what it must leave: placeholders, environment, state, progress, and outputs that are what they say.
+
+use crate::space::Space;
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        every_placeholder_is_filled,
+        the_environment_is_what_is_listed,
+        what_is_in_no_key_runs_nothing_again,
+        a_state_folder_lasts_until_success,
+        progress_is_passed_on,
+        outputs_are_what_they_say,
+        people_s_data_stays_out_of_what_is_said_of_outputs,
+    ]
+}
+
+/// A project with one stage `x` whose program is `sh tools/x.sh` with these further arguments and lines.
+fn space(arguments: &str, more: &str, script: &str) -> Space {
+    let space = Space::new();
+    let text = format!(
+        "[pipeline]\nname = \"x\"\n[axes]\nseed = [7]\n[source.raw]\npath = \"raw\"\nphi = false\n\
+         [stage.x]\ncommand = [\"sh\", \"tools/x.sh\", \"{{outputs.out}}\", {arguments}]\nover = [\"seed\"]\n\
+         inputs = {{ files = \"raw\" }}\noutputs = {{ out = \"table\" }}\ncode = [\"tools/x.sh\"]\n{more}\n"
+    );
+    space.write("x.toml", text);
+    space.write("raw/a.txt", "1\n");
+    space.write("tools/x.sh", script);
+    space
+}
+
+fn every_placeholder_is_filled() {
+    let arguments = r#""{inputs.files}", "{params_file}", "{device}", "{threads}", "{state}", "{seed}", "{{seed}}", "a b'\"\n$HOME""#;
+    let script = r#"
+printf 'ok\n' > "$1"
+{ cat "$2/a.txt" || cat "$2"; cat "$3"; echo "device $4"; echo "threads $5"; test -d "$6" && echo state; echo "$7"; echo "$8"; printf '%s' "$9"; } > said.txt
+"#;
+    let space = space(arguments, "params = { C = 0.5, of = \"{seed}\" }\nneeds = { cpus = 2 }", script);
+    space.run("run x.toml").success();
+    let said = space.read("said.txt");
+    for wanted in ["1\n", "\"C\": 0.5", "\"of\": 7", "\"seed\": 7", "\"coordinates\"", "device cpu", "threads 2", "state\n7\n{seed}\n"] {
+        assert!(said.contains(wanted), "{wanted:?} is not in\n{said}");
+    }
+    assert!(said.ends_with("a b'\"\n$HOME"), "no shell touches the arguments:\n{said}");
+}
+
+fn the_environment_is_what_is_listed() {
+    let more = "env = { MINE = \"yes\", LANG = \"C\" }\npolicy = { env = [\"TOKEN\", \"ABSENT\"] }";
+    let space = space("\"x\"", more, "env | sort > said.txt\nprintf 'ok\\n' > \"$1\"\n");
+    let mut command = space.command(crate::space::TOMOGRAPH);
+    command.args(["run", "x.toml"]).env("TOKEN", "t").env("SECRET", "s");
+    space.finish(&mut command).success();
+    let said = space.read("said.txt");
+    let names: Vec<&str> = said.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+    for wanted in ["PATH", "HOME", "LANG", "MINE", "TOKEN", "TOMOGRAPH_PROGRESS"] {
+        assert!(names.contains(&wanted), "{wanted} is not in\n{said}");
+    }
+    assert!(said.contains("LANG=C\n") && said.contains("TOKEN=t\n"), "{said}");
+    assert!(!names.contains(&"SECRET") && !names.contains(&"ABSENT") && !names.contains(&"NO_COLOR"), "{said}");
+}
+
+fn what_is_in_no_key_runs_nothing_again() {
+    let space = space("\"x\"", "env = { MINE = \"yes\" }\npolicy = { env = [\"TOKEN\"] }", "printf 'ok\\n' > \"$1\"\n");
+    let run = |token: &str| {
+        let mut command = space.command(crate::space::TOMOGRAPH);
+        command.args(["run", "x.toml", "--json"]).env("TOKEN", token);
+        space.finish(&mut command).success().tasks("ran").len()
+    };
+    assert_eq!([run("a"), run("b")], [1, 0], "what policy.env passes on is in no key");
+    space.replace("x.toml", "\"yes\"", "\"no\"");
+    assert_eq!([run("b"), run("b")], [1, 0], "what env sets is");
+}
+
+fn a_state_folder_lasts_until_success() {
+    let script = "n=$(cat \"$2/n\" 2>/dev/null || echo 0)\necho $((n + 1)) > \"$2/n\"\n[ \"$n\" -ge 2 ] || exit 3\nprintf 'tries\\n%s\\n' \"$n\" > \"$1\"\n";
+    let space = space("\"{state}\"", "publish = { out = \"tries-{seed}.tsv\" }", script);
+    space.run("run x.toml").exits(1);
+    space.run("run x.toml").exits(1);
+    space.run("run x.toml").success();
+    assert_eq!(space.read("tries-7.tsv"), "tries\n2\n");
+    let left = std::fs::read_dir(space.path("cache/state")).unwrap().count();
+    assert_eq!(left, 0, "the state goes once the result stands");
+}
+
+fn progress_is_passed_on() {
+    let script = "for n in 1 2 3; do echo \"{\\\"done\\\": $n, \\\"of\\\": 3, \\\"text\\\": \\\"step $n\\\"}\" >> \"$TOMOGRAPH_PROGRESS\"; done\necho no json >> \"$TOMOGRAPH_PROGRESS\"\nprintf 'ok\\n' > \"$1\"\n";
+    let space = space("\"x\"", "", script);
+    let output = space.run("run x.toml --json").success();
+    let steps: Vec<String> = output
+        .objects()
+        .iter()
+        .filter(|object| object["event"] == "progress")
+        .map(|object| format!("{} {}/{} {}", object["task"], object["done"], object["of"], object["text"]))
+        .collect();
+    assert_eq!(steps.last().map(String::as_str), Some("\"x[seed=7]\" 3/3 \"step 3\""), "{}", output.text());
+}
+
+/// Runs a stage that declares `artifact` and leaves what the script writes to the folder or file `$1`.
+fn leaves(artifact: &str, script: &str) -> crate::space::Output {
+    let space = space("\"x\"", "", script);
+    space.replace("x.toml", "out = \"table\"", &format!("out = \"{artifact}\""));
+    space.run("run x.toml")
+}
+
+fn outputs_are_what_they_say() {
+    let wrong = [
+        ("table", "true", "there is no out.tsv"),
+        ("table", "printf 'a\\tb\\n1\\n' > $1", "line 2 has 1 fields, the header 2"),
+        ("cohort", "printf 'item\\tlabel\\n' > $1", "no column `subject`; the columns are item, label"),
+        (
+            "split",
+            "printf 'item\\tsubject\\tlabel\\tset\\na\\tp\\t1\\ttrain\\nb\\tp\\t1\\ttest\\n' > $1/split.tsv",
+            "this subject is in `test` and in `train`",
+        ),
+        (
+            "predictions",
+            "printf 'item\\tsubject\\tlabel\\tpredicted\\tscore_ill\\na\\tp\\t1\\t1\\t3\\n' > $1",
+            "`score_ill` is not a number from 0 to 1",
+        ),
+        ("metrics", "echo '{\"role\": \"test\", \"n\": 3}' > $1", "there is no list `metrics`"),
+        (
+            "images",
+            "printf 'item\\tfile\\tsubject\\tsession\\tview\\twidth\\theight\\na\\ta.png\\tp\\ts\\tPA\\t2\\t2\\n' > $1/index.tsv",
+            "the `file` of line 2 is not there",
+        ),
+        ("arrays", "printf 'row\\titem\\tsubject\\tlabel\\n' > $1/rows.tsv", "there is no X.npy"),
+        ("model", "echo '{}' > $1/model.json", "there is no model.safetensors"),
+        ("figure", "echo no > $1", "out.svg is no SVG"),
+    ];
+    for (artifact, script, message) in wrong {
+        leaves(artifact, script).exits(1).says(&["ended well, but output `out` is not", &format!("`{artifact}`"), message]);
+    }
+    let right = [
+        ("metrics", "echo '{\"role\": \"test\", \"n\": 3, \"metrics\": [{\"name\": \"auc\", \"value\": 0.5}]}' > $1"),
+        ("split", "printf 'item\\tsubject\\tlabel\\tset\\na\\tp\\t1\\ttrain\\n' > $1/split.tsv"),
+        ("history", "printf 'epoch\\ttrain_loss\\n1\\t0.5\\n' > $1"),
+        ("files", "echo x > $1/anything"),
+    ];
+    for (artifact, script) in right {
+        leaves(artifact, script).success();
+    }
+}
+
+fn people_s_data_stays_out_of_what_is_said_of_outputs() {
+    let script = "printf 'item\\tsubject\\tlabel\\tset\\nDOE\\tDOE\\tDOE\\tDOE\\n' > $1/split.tsv";
+    let output = leaves("split", script).exits(1).says(&["line 2: `set` is none of train, validation, test"]);
+    assert!(!output.text().contains("DOE"), "{}", output.text());
+}
