@@ -11,7 +11,6 @@ use super::task::{Job, Made};
 use super::valid;
 use crate::pipeline::{Cause, Command as Stage, Output, Piece, Policy};
 use crate::stage::Note;
-use crate::table::Table;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
