@@ -1,10 +1,8 @@
 //! Which devices a run may use: indexed GPUs, or the CPU where there is none.
 //!
-//! Knows nothing of tasks; who gets which is decided in `resources`. Finding GPUs through the driver's folder has not been run on a
-//! machine with a GPU.
+//! Knows nothing of tasks; who gets which is decided in `resources`. Finding GPUs has not been run on a machine with a GPU.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// The variables by which CUDA is told which devices there are, and in which order it counts them.
 pub(super) const MASK: &str = "CUDA_VISIBLE_DEVICES";
@@ -70,8 +68,13 @@ fn same(one: &str, other: &str) -> bool {
     one == other || uuid(one) && uuid(other) && (one.starts_with(other) || other.starts_with(one))
 }
 
+/// Those that have a device file, which is all that a container sees; where none was used since the machine was started there is no such
+/// file yet, and the driver's own list holds.
 fn installed_gpus() -> usize {
-    std::fs::read_dir(Path::new("/proc/driver/nvidia/gpus")).map_or(0, Iterator::count)
+    let is_gpu =
+        |name: &str| name.strip_prefix("nvidia").is_some_and(|number| !number.is_empty() && number.bytes().all(|one| one.is_ascii_digit()));
+    let files = std::fs::read_dir("/dev").map_or(0, |all| all.flatten().filter(|one| one.file_name().to_str().is_some_and(is_gpu)).count());
+    if files > 0 { files } else { std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count) }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod start;
 mod survivors;
 mod task;
 mod torch;
+mod turns;
 mod valid;
 mod whole;
 

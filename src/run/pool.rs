@@ -6,12 +6,12 @@ use super::children::Children;
 use super::guard::{Guard, Limits};
 use super::quarantine::{QUARANTINE, quarantine_of};
 use super::task::{Job, Made};
+use super::turns;
 use crate::content::Tree;
 use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Row, Work};
 use crate::store::Store;
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
-use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ fn map_items(job: &Job, kind: &Kind, map: &dyn MapWork, item_ports: &[&str], wri
         job.note(Note::Progress { done, of: count, text: String::new() });
         Ok(treated)
     };
-    let treated: Vec<Treated> = items.par_iter().map(treat).collect::<Result<_>>()?;
+    let treated: Vec<Treated> = turns::each(&items, treat)?;
 
     let (mut rows, mut aside) = (Vec::new(), Vec::new());
     for (item, treated) in items.iter().zip(treated) {

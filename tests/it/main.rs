@@ -25,6 +25,7 @@ mod crash;
 #[cfg(feature = "torch")]
 mod demo;
 mod failure;
+mod kills;
 #[cfg(feature = "torch")]
 mod learn;
 mod lend;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         demo::trials(),
         failure::trials(),
+        kills::trials(),
         #[cfg(feature = "torch")]
         learn::trials(),
         lend::trials(),
