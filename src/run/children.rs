@@ -88,6 +88,14 @@ impl Children {
     }
 }
 
+/// Whether a child has ended; it is still to be waited for, and its number is nobody else's until then.
+pub(super) fn has_ended(child: &Child) -> bool {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // An error is for the caller's own wait to tell.
+    waitid(WaitId::Pid(Pid::from_child(child)), options).map_or(true, |status| status.is_some())
+}
+
 /// Ends a process group at once.
 pub(super) fn end_group(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {

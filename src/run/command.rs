@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what the program does; success is exit code 0 with every output there and valid as its artifact.
 
-use super::children::{Children, end_group};
+use super::children::{Children, end_group, has_ended};
 use super::devices::{self, Slot};
 use super::failure::{Failure, is_memory};
 use super::lend::Lent;
@@ -19,7 +19,11 @@ use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether a program has ended.
+const SHORTEST_LOOK: Duration = Duration::from_micros(300);
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
 /// What a command gets from the world beside its own stage.
 pub(super) struct Surroundings<'a> {
@@ -62,26 +66,20 @@ fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &
     command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot open the task's log")?).stderr(log);
 
     let mut child = around.children.start(command).with_context(|| format!("cannot start {program}"))?;
-    let (pid, mut progress) = (child.id(), Progress::default());
-    let mut pause = Duration::from_millis(2);
-    let status = loop {
-        if let Some(status) = child.try_wait().context("cannot wait for the program")? {
-            break status;
-        }
-        if let Err(late) = job.check() {
-            end_group(pid);
-            let _ = child.wait();
-            around.children.ended(pid);
-            return Err(late.context(program.clone()));
-        }
+    let (pid, started, mut progress) = (child.id(), Instant::now(), Progress::default());
+    let mut in_time = Ok(());
+    while in_time.is_ok() && !has_ended(&child) {
         progress.pass_on(&layout.progress, job);
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(200));
-    };
-    around.children.ended(pid);
-    progress.pass_on(&layout.progress, job);
-    // What the program left running in its group is ended with it.
+        // That it has ended is noticed a tenth too late at most.
+        std::thread::sleep((started.elapsed() / 10).clamp(SHORTEST_LOOK, LONGEST_LOOK));
+        in_time = job.check();
+    }
+    // What the program left running in its group is ended with it, before its number can be another's.
     end_group(pid);
+    let status = child.wait().context("cannot wait for the program")?;
+    around.children.ended(pid);
+    in_time.with_context(|| program.clone())?;
+    progress.pass_on(&layout.progress, job);
     if !status.success() {
         ensure!(!job.is_cancelled(), "interrupted");
         let said = last_lines(&job.log, before);
