@@ -2,7 +2,7 @@
 
 use super::diagnostics;
 use super::exit::{Exit, print};
-use super::project::load_pipeline;
+use super::reading::{Reading, load_pipeline};
 use crate::pipeline::{Action, Edge, Origin, Overlay, Pipeline, Severity, Taken, show_pieces};
 use crate::stage::{Kind, show_coordinates};
 use anyhow::Result;
@@ -30,7 +30,7 @@ pub(super) struct CheckArgs {
 
 pub(super) fn check(args: &CheckArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let file = args.pipeline.display().to_string();
-    let (_, loaded) = load_pipeline(&args.pipeline, kinds, &Overlay::default())?;
+    let Reading { loaded, .. } = load_pipeline(&args.pipeline, kinds, &Overlay::default())?;
     if args.json {
         let lines: String = loaded.problems.iter().map(|problem| diagnostics::json(&file, &loaded.texts, problem) + "\n").collect();
         print(&lines)?;

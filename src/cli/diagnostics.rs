@@ -6,6 +6,9 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snip
 use std::io::IsTerminal as _;
 use std::ops::Range;
 
+/// At most this many problems are drawn: who has more mends the first ones first.
+const SHOWN: usize = 100;
+
 /// Prints problems on standard error, errors and warnings as they come, and how many there are.
 #[expect(
     clippy::print_stderr,
@@ -18,9 +21,12 @@ pub(super) fn show(file: &str, texts: &Texts, problems: &[Diagnostic]) {
     }
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut shown = String::new();
-    for problem in problems {
+    for problem in problems.iter().take(SHOWN) {
         shown.push_str(&render(texts, problem, color));
         shown.push_str("\n\n");
+    }
+    if problems.len() > SHOWN {
+        shown.push_str(&format!("… and {} more; `tomograph check --json` lists them all\n\n", problems.len() - SHOWN));
     }
     eprint!("{shown}");
     eprintln!("{file}: {}", counts(problems));

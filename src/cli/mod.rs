@@ -14,6 +14,7 @@ mod preview;
 mod progress;
 mod project;
 mod quarantine;
+mod reading;
 mod results;
 mod run;
 mod show;

@@ -17,11 +17,16 @@ use toml::de::{DeTable, DeValue};
 /// At most so many messages about syntax: recovery after a mistake finds mistakes that are none.
 const SYNTAX_MESSAGES: usize = 3;
 
+/// More tasks than these are a mistake unless `max_tasks` says otherwise.
+const MAX_TASKS: usize = 100_000;
+
 /// A pipeline as written.
 #[derive(Default)]
 pub(crate) struct Document<'i> {
     pub name: String,
     pub about: BTreeMap<String, String>,
+    /// How many tasks are meant, at most.
+    pub max_tasks: usize,
     pub params: DeTable<'i>,
     /// Names of `[params]` whose values are wrong.
     pub faulty_params: BTreeSet<String>,
@@ -104,10 +109,10 @@ pub(crate) fn read<'i>(text: &'i str, mut root: Node<'i>, overlay: &'i Overlay, 
     let DeValue::Table(mut root) = root.into_inner() else { return None };
     let (FileTable { .. }, faulty) = fields(&Spanned::new(0..0, root.clone()), problems);
 
-    let mut document = Document::default();
+    let mut document = Document { max_tasks: MAX_TASKS, ..Document::default() };
     match section(&mut root, "pipeline", problems) {
         Some(table) => {
-            let (PipelineTable { name, about, base: _ }, faulty) = fields(&table, problems);
+            let (PipelineTable { name, about, max_tasks, base: _ }, faulty) = fields(&table, problems);
             match name {
                 Some(name) if is_name(name.get_ref()) => document.name = name.into_inner(),
                 Some(name) => problems.push(no_name(name.span(), name.get_ref())),
@@ -117,6 +122,7 @@ pub(crate) fn read<'i>(text: &'i str, mut root: Node<'i>, overlay: &'i Overlay, 
                 None => {}
             }
             document.about = about;
+            document.max_tasks = max_tasks.map_or(MAX_TASKS, |most| most as usize);
         }
         None if faulty.contains("pipeline") => {}
         None => problems.push(Diagnostic::error(0..0, "there is no `[pipeline]` table").help("begin with `[pipeline]` and `name = \"…\"`")),
@@ -150,8 +156,9 @@ pub(crate) fn read<'i>(text: &'i str, mut root: Node<'i>, overlay: &'i Overlay, 
 
 /// Names are shared by stages and sources.
 fn one_of_each(document: &Document<'_>, problems: &mut Problems) {
+    let sources: BTreeMap<&str, &SourceDecl> = document.sources.iter().map(|source| (source.name.as_str(), source)).collect();
     for stage in &document.stages {
-        if let Some(source) = document.sources.iter().find(|source| source.name == stage.name) {
+        if let Some(source) = sources.get(stage.name.as_str()) {
             problems.push(
                 Diagnostic::error(stage.span.clone(), format!("`{}` is already the name of a source", stage.name))
                     .also(source.span.clone(), "the source")

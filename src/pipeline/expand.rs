@@ -7,7 +7,8 @@ use super::cells::{Cell, MOST, Relation, at};
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Document, Matcher, StageDecl};
 use super::wiring::{From, Wire, Wiring, reach};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 /// The cells of everything.
 pub(crate) struct Cells {
@@ -38,15 +39,19 @@ pub(crate) fn expand(document: &Document<'_>, wiring: &Wiring, narrowed: bool, p
 }
 
 fn pass(document: &Document<'_>, wiring: &Wiring, pass: Pass, problems: &mut Problems) -> Cells {
-    let all = |axes: &Vec<usize>| axes.iter().fold(Relation::unit(), |all, axis| all.join(&values(document, *axis, pass)));
-    let mut sources: Vec<Relation> = wiring.sources.iter().map(all).collect();
-    for (decl, relation) in document.sources.iter().zip(&mut sources) {
-        not_too_many(relation, &format!("source `{}`", decl.name), &decl.span, problems);
-    }
+    let limit = Limit { tasks: document.max_tasks };
+    let all = |axes: &Vec<usize>, problems: &mut Problems, number: usize| {
+        let decl = &document.sources[number];
+        let whose = format!("source `{}`", decl.name);
+        axes.iter().fold(Relation::unit(), |all, axis| limit.join(&all, &values(document, *axis, pass), &whose, &decl.span, problems))
+    };
+    let sources = wiring.sources.iter().enumerate().map(|(number, axes)| all(axes, problems, number)).collect();
     let mut cells = Cells { sources, stages: document.stages.iter().map(|_| Relation::unit()).collect() };
     for number in wiring.order.iter().copied().filter(|number| wiring.stages[*number].sound) {
         let stage = &wiring.stages[number];
         let decl = &document.stages[number];
+        let whose = format!("stage `{}`", decl.name);
+        let errors = problems.errors();
         let mut joined = Relation::unit();
         let mut empty = false;
         for wire in &stage.wires {
@@ -57,14 +62,14 @@ fn pass(document: &Document<'_>, wiring: &Wiring, pass: Pass, problems: &mut Pro
                 problems.push(Diagnostic::error(wire.span.clone(), format!("`{}` names no cell that exists", wire.text)));
                 empty = true;
             }
-            joined = joined.join(&arriving);
+            joined = limit.join(&joined, &arriving, &whose, &decl.span, problems);
         }
         for axis in &stage.over {
             let values = values(document, *axis, pass);
             empty |= values.cells.is_empty();
-            joined = joined.join(&values);
+            joined = limit.join(&joined, &values, &whose, &decl.span, problems);
         }
-        empty |= not_too_many(&mut joined, &format!("stage `{}`", decl.name), &decl.span, problems);
+        empty |= problems.errors() > errors;
         if joined.cells.is_empty() && !empty && pass == Pass::Written {
             let message = format!("stage `{}` has no cell: its inputs have no values of their shared axes in common", decl.name);
             problems.push(Diagnostic::error(decl.span.clone(), message));
@@ -88,25 +93,59 @@ fn pass(document: &Document<'_>, wiring: &Wiring, pass: Pass, problems: &mut Pro
         }
         cells.stages[number] = joined;
     }
+    limit.keep(document, &mut cells, problems);
     cells
 }
 
-/// Empties a relation that is too large to be meant, and says so.
-fn not_too_many(relation: &mut Relation, whose: &str, span: &std::ops::Range<usize>, problems: &mut Problems) -> bool {
-    let many = relation.cells.len() > MOST;
-    if many {
-        problems.push(Diagnostic::error(span.clone(), format!("{whose} has more than {MOST} cells")));
-        relation.cells.clear();
+/// How many tasks are meant.
+struct Limit {
+    tasks: usize,
+}
+
+impl Limit {
+    /// Joins, unless that gives so many cells that they cannot be meant: then says so and gives none.
+    fn join(&self, one: &Relation, other: &Relation, whose: &str, span: &Range<usize>, problems: &mut Problems) -> Relation {
+        let count = one.count_joined(other);
+        if count <= self.tasks.max(MOST) {
+            return one.join(other);
+        }
+        problems.push(Self::too_many(span, &format!("{whose} has {count} cells"), count));
+        let axes: BTreeSet<usize> = one.axes.iter().chain(&other.axes).copied().collect();
+        Relation { axes: axes.into_iter().collect(), cells: Vec::new() }
     }
-    many
+
+    fn too_many(span: &Range<usize>, message: &str, count: usize) -> Diagnostic {
+        Diagnostic::error(span.clone(), message).help(format!("where so many are meant, say `max_tasks = {count}` in `[pipeline]`"))
+    }
+
+    /// Refuses, and empties, a pipeline of more tasks than are meant; names the stage that has most.
+    fn keep(&self, document: &Document<'_>, cells: &mut Cells, problems: &mut Problems) {
+        let count = |all: &[Relation]| all.iter().map(|relation| relation.cells.len()).sum::<usize>();
+        let (tasks, sources) = (count(&cells.stages), count(&cells.sources));
+        let most = |all: &[Relation]| all.iter().enumerate().max_by_key(|(_, relation)| relation.cells.len()).map(|(number, _)| number);
+        if let Some(most) = most(&cells.stages).filter(|_| tasks > self.tasks) {
+            let (decl, own) = (&document.stages[most], cells.stages[most].cells.len());
+            let message =
+                format!("the pipeline has {tasks} tasks, more than the {} it may have; stage `{}` has {own}", self.tasks, decl.name);
+            problems.push(Self::too_many(&decl.span, &message, tasks));
+            cells.stages.iter_mut().for_each(|relation| relation.cells.clear());
+        } else if let Some(most) = most(&cells.sources).filter(|_| sources > self.tasks) {
+            let decl = &document.sources[most];
+            let message = format!("the sources have {sources} cells, more than the {} tasks that the pipeline may have", self.tasks);
+            problems.push(Self::too_many(&decl.span, &message, sources));
+            cells.sources.iter_mut().for_each(|relation| relation.cells.clear());
+        }
+    }
 }
 
 /// Every combination of the values of these axes, wanted or not; none where they are too many, which is said elsewhere.
 pub(crate) fn every_cell(document: &Document<'_>, axes: &[usize]) -> Option<Vec<Cell>> {
-    let all = axes.iter().fold(Relation::unit(), |all, axis| {
-        all.join(&Relation::axis(*axis, 0..u32::try_from(document.axes[*axis].values.len()).unwrap_or(u32::MAX)))
-    });
-    Some(all.cells).filter(|cells| cells.len() <= MOST)
+    axes.iter()
+        .try_fold(Relation::unit(), |all, axis| {
+            let values = Relation::axis(*axis, 0..u32::try_from(document.axes[*axis].values.len()).unwrap_or(u32::MAX));
+            (all.count_joined(&values) <= document.max_tasks).then(|| all.join(&values))
+        })
+        .map(|all| all.cells)
 }
 
 fn values(document: &Document<'_>, axis: usize, pass: Pass) -> Relation {

@@ -4,6 +4,7 @@ use crate::stage::{Artifact, Configured, Coordinates, Kind, Needs, show_coordina
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A checked pipeline.
@@ -35,6 +36,8 @@ pub struct Source {
     pub cell: Coordinates,
     /// A file, a folder or a glob, relative to the project root, placeholders replaced. Empty for what is taken.
     pub path: String,
+    /// Where the path is written, in the pipeline's texts.
+    pub span: Range<usize>,
     /// What it takes from another pipeline, instead of files at a path.
     pub taken: Option<Taken>,
     /// Whether it holds people's data; of what is taken, whether it may.

@@ -53,8 +53,9 @@ struct Published<'a> {
 /// Finds paths with two publishers, and sources that are published.
 pub(crate) fn collisions(document: &Document<'_>, pipeline: &Pipeline, problems: &mut Problems) {
     let mut by_path: BTreeMap<String, Published<'_>> = BTreeMap::new();
+    let stages: BTreeMap<&str, &StageDecl<'_>> = document.stages.iter().map(|decl| (decl.name.as_str(), decl)).collect();
     for task in pipeline.tasks.iter().filter(|task| !task.publish.is_empty()) {
-        let Some(decl) = document.stages.iter().find(|decl| decl.name == task.stage) else { continue };
+        let Some(decl) = stages.get(task.stage.as_str()) else { continue };
         for (port, path) in &task.publish {
             let Some((_, written)) = decl.table.publish.iter().find(|(name, _)| name.get_ref() == port) else { continue };
             let path = path.trim_end_matches('/').to_owned();

@@ -60,6 +60,8 @@ pub(crate) struct PipelineTable {
     /// Another pipeline that this one is laid over, relative to the project root: leaves of this file win, arrays are replaced. A
     /// base has no base.
     pub base: Option<String>,
+    /// How many tasks it may have, 100000 unless said: a sweep that is larger by mistake is refused.
+    pub max_tasks: Option<u32>,
     /// Title, licence, ethics and whatever else readers should know. In no key.
     pub about: BTreeMap<String, String>,
 }

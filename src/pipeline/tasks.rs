@@ -100,6 +100,7 @@ impl<'a, 'i> Builder<'a, 'i> {
                     name: decl.name.clone(),
                     cell: self.coordinates(axes, cell),
                     path: if from_elsewhere { String::new() } else { path() },
+                    span: text.span(),
                     taken: taken.and_then(|taken| taken.cells.get(cell).cloned()),
                     phi: table.phi.as_ref().is_none_or(|phi| *phi.get_ref()),
                     optional: table.optional,

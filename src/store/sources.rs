@@ -1,6 +1,6 @@
 //! The files a source means: one file, everything in a folder, or what a glob matches.
 //!
-//! Links are followed, `.git` folders are left out. Names below the pattern may be patients': messages do not hold them.
+//! Links are followed, also out of the project, but not in circles and not into a store; `.git` folders are left out. Names below the pattern may be patients': messages do not hold them.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use glob::{MatchOptions, Pattern};
@@ -158,7 +158,9 @@ struct Chain(Vec<(PathBuf, Option<PathBuf>)>);
 
 impl Chain {
     fn start(folder: &Path) -> Result<Self> {
-        Ok(Self(vec![(fs::canonicalize(folder)?, None)]))
+        let folder = fs::canonicalize(folder)?;
+        ensure!(!in_a_store(&folder), "it is inside a store of tomograph");
+        Ok(Self(vec![(folder, None)]))
     }
 
     /// On through `link`, which lies in `folder`.
@@ -172,9 +174,16 @@ impl Chain {
             target.starts_with(start) && end.as_ref().is_some_and(|end| end.starts_with(&target))
         };
         ensure!(!chain.iter().any(back), "a link in it leads back to a folder that holds it");
+        ensure!(!in_a_store(&target), "a link in it leads into a store of tomograph");
         chain.push((target, None));
         Ok(Self(chain))
     }
+}
+
+/// Whether a folder is a store, or lies in one.
+fn in_a_store(folder: &Path) -> bool {
+    let is_store = |folder: &Path| fs::read(folder.join("VERSION")).is_ok_and(|text| text.starts_with(b"tomograph store"));
+    folder.ancestors().any(is_store)
 }
 
 fn is_absent(error: &io::Error) -> bool {

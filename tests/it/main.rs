@@ -31,6 +31,7 @@ mod learn;
 mod lend;
 mod limits;
 mod numbers;
+mod odd;
 mod pipelines;
 mod programs;
 mod quarantine;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         learn::trials(),
         lend::trials(),
         limits::trials(),
+        odd::trials(),
         pipelines::trials(),
         programs::trials(),
         quarantine::trials(),

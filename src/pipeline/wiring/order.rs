@@ -2,7 +2,7 @@
 
 use super::{Named, Wirer};
 use crate::pipeline::diagnostic::Diagnostic;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,13 +21,6 @@ impl Wirer<'_, '_> {
                 }
             }
         }
-        for circle in tarjan_scc(&graph) {
-            let itself = circle.len() == 1 && graph.find_edge(circle[0], circle[0]).is_some();
-            if circle.len() > 1 || itself {
-                let first = circle.iter().copied().min_by_key(|node| node.index()).unwrap_or(circle[0]);
-                self.circle(&graph, first);
-            }
-        }
         let mut waiting: Vec<usize> = nodes.iter().map(|node| graph.neighbors_directed(*node, petgraph::Incoming).count()).collect();
         let mut ready: BTreeSet<usize> = (0..stages.len()).filter(|number| waiting[*number] == 0).collect();
         let mut order = Vec::new();
@@ -40,8 +33,22 @@ impl Wirer<'_, '_> {
                 }
             }
         }
-        let circular = (0..stages.len()).filter(|number| waiting[*number] > 0).collect();
+        let circular: Vec<usize> = (0..stages.len()).filter(|number| waiting[*number] > 0).collect();
+        if !circular.is_empty() {
+            self.circles(&graph);
+        }
         (order, circular)
+    }
+
+    /// Reports a circle of each group of stages that wait for each other. Long chains are no matter: nothing here calls itself.
+    fn circles(&mut self, graph: &DiGraph<(), Range<usize>>) {
+        for circle in kosaraju_scc(graph) {
+            let itself = circle.len() == 1 && graph.find_edge(circle[0], circle[0]).is_some();
+            if circle.len() > 1 || itself {
+                let first = circle.iter().copied().min_by_key(|node| node.index()).unwrap_or(circle[0]);
+                self.circle(graph, first);
+            }
+        }
     }
 
     /// Reports the shortest circle through `first`.
@@ -70,6 +77,13 @@ impl Wirer<'_, '_> {
         let mut spans = path.windows(2).filter_map(|pair| graph.find_edge(pair[0], pair[1]).map(|edge| graph[edge].clone()));
         let Some(span) = spans.next() else { return };
         let circle = Diagnostic::error(span, format!("stages wait for each other in a circle: {}", names.join(" → ")));
-        self.problems.push(spans.fold(circle, |circle, span| circle.also(span, "")));
+        let circle = spans.fold(circle, |circle, span| circle.also(span, ""));
+        let marked = circle.span.iter().chain(circle.also.iter().map(|(span, _)| span));
+        let selects = marked.filter_map(|span| self.text.get(span.clone())).any(|text| text.contains('['));
+        self.problems.push(match selects {
+            true => circle
+                .help("picking other cells breaks no circle: stages wait for stages as wholes; write the first step as a stage of its own"),
+            false => circle,
+        });
     }
 }
