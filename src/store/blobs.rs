@@ -2,10 +2,12 @@
 //!
 //! A blob gets its name only after its bytes are on disk, so a name always means whole bytes. Equal names mean equal bytes:
 //! who comes second loses nothing. Names are not synced one by one; where a crash takes one back, the blob is simply gone.
+//! Blobs shorter than [`SMALL`] share pack files.
 
 use super::files::{Damaged, make_parent};
+use super::packs::Tag;
 use super::{Store, lock};
-use crate::content::{Digest, FileRef, Tree};
+use crate::content::{Digest, FileRef, Place, Tree};
 use crate::crash::crash_point;
 use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
@@ -25,6 +27,8 @@ const SYNCERS: usize = 16;
 const ALONE: usize = 8;
 /// Bytes read at once; a piece of this length is hashed by several threads.
 const PIECE: usize = 4 << 20;
+/// Shorter blobs go into packs, in bytes. A file takes up a block of so many anyway.
+pub(super) const SMALL: u64 = 4096;
 /// A shorter piece is hashed by one thread.
 const LARGE: usize = 128 << 10;
 
@@ -43,8 +47,11 @@ impl Store {
         crash_point!("blob-written");
         let mut moves: BTreeMap<Digest, PathBuf> = BTreeMap::new();
         let mut tree = Tree { files: BTreeMap::new(), identified };
-        for (name, file, path) in hashed {
-            if !has_size(&file.place.file, file.size) {
+        for (name, mut file, path) in hashed {
+            if file.size < SMALL {
+                let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
+                file = self.put_bytes(&bytes)?;
+            } else if !has_size(&file.place.file, file.size) {
                 moves.insert(file.digest, path);
             }
             tree.files.insert(name, file);
@@ -53,20 +60,23 @@ impl Store {
         Ok(tree)
     }
 
-    /// Writes bytes as a blob. It is at its place, and durable, after [`Store::sync`].
+    /// Writes bytes as a blob. It is at its place, and durable, after [`Store::sync`]; a small one is at its place at once.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<FileRef> {
         let digest = Digest::of(bytes);
+        let size = bytes.len() as u64;
+        if size < SMALL {
+            if let Some(place) = self.packed(&digest)? {
+                return Ok(FileRef { digest, size, place });
+            }
+            self.check_writable()?;
+            let spots = self.packs.append(&[(Tag::Blob, digest, bytes)]).map_err(|error| self.trouble(error))?;
+            return Ok(FileRef { digest, size, place: spots[0].place() });
+        }
         let file = FileRef { digest, size: bytes.len() as u64, place: self.blob(&digest).into() };
         if has_size(&file.place.file, file.size) || lock(&self.pending).contains_key(&digest) {
             return Ok(file);
         }
-        let path = self.session()?.fresh("blob-");
-        let write = || -> io::Result<()> {
-            let mut written = File::create_new(&path)?;
-            written.write_all(bytes)?;
-            written.set_permissions(fs::Permissions::from_mode(0o444))
-        };
-        write().map_err(|error| self.trouble(error))?;
+        let path = self.write_apart(bytes)?;
         if let Some(twin) = lock(&self.pending).insert(digest, path) {
             let _ = fs::remove_file(twin);
         }
@@ -75,9 +85,18 @@ impl Store {
 
     /// Makes every blob of [`Store::put_bytes`] and [`Store::put_tree`] so far durable and puts it at its place.
     pub fn sync(&self) -> Result<()> {
+        self.sync_large()?;
+        self.packs.sync().map_err(|error| self.trouble(error))
+    }
+
+    /// Puts large blobs at their places, durable, so that a record of them may be appended.
+    pub(super) fn sync_large(&self) -> Result<()> {
         // Held to the end: who calls second must not return before the first has finished with the second's blobs.
         let _flushing = lock(&self.flushing);
         let batch = std::mem::take(&mut *lock(&self.pending));
+        if batch.is_empty() {
+            return Ok(());
+        }
         crash_point!("blob-written");
         self.name_blobs(&batch).inspect_err(|_| {
             let mut pending = lock(&self.pending);
@@ -98,15 +117,62 @@ impl Store {
         let Some(mut tree) = Tree::from_manifest(&bytes, identified) else {
             bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() });
         };
-        tree.files.values_mut().for_each(|file| file.place = self.blob(&file.digest).into());
-        let there = |file: &FileRef| has_size(&file.place.file, file.size);
+        let small: Vec<Digest> = tree.files.values().filter(|file| file.size < SMALL).map(|file| file.digest).collect();
+        let packed = self.packs.find_all(Tag::Blob, &small).map_err(|error| self.trouble(error))?;
+        for file in tree.files.values_mut() {
+            file.place = match packed.get(&file.digest).and_then(|spots| spots.first()) {
+                Some(spot) => spot.place(),
+                None => self.blob(&file.digest).into(),
+            };
+        }
+        let there = |file: &FileRef| file.place.at.is_some() || has_size(&file.place.file, file.size);
         let files = &tree.files;
         let whole = if files.len() < 64 { files.values().all(there) } else { files.par_iter().all(|(_, file)| there(file)) };
         Ok(whole.then_some(tree))
     }
 
+    /// A file that holds exactly the bytes of a blob, for programs and people that want one. Never write there.
+    pub fn own_file(&self, file: &FileRef) -> Result<PathBuf> {
+        if let Some(path) = file.place.own() {
+            return Ok(path.to_owned());
+        }
+        let place = self.blob(&file.digest);
+        if !has_size(&place, file.size) {
+            let bytes = file.read().map_err(|error| self.trouble(error))?;
+            let path = self.write_apart(&bytes)?;
+            self.name_blobs(&BTreeMap::from([(file.digest, path)]))?;
+        }
+        Ok(place)
+    }
+
+    /// Where a blob lies in a pack, if it does.
+    fn packed(&self, digest: &Digest) -> Result<Option<Place>> {
+        let spots = self.packs.find(Tag::Blob, digest).map_err(|error| self.trouble(error))?;
+        Ok(spots.first().map(super::packs::Spot::place))
+    }
+
+    fn write_apart(&self, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.session()?.fresh("blob-");
+        let write = || -> io::Result<()> {
+            let mut written = File::create_new(&path)?;
+            written.write_all(bytes)?;
+            written.set_permissions(fs::Permissions::from_mode(0o444))
+        };
+        write().map_err(|error| self.trouble(error))?;
+        Ok(path)
+    }
+
     /// The bytes of a blob, checked against its digest; none where it is gone.
     pub fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        for spot in self.packs.find(Tag::Blob, digest).map_err(|error| self.trouble(error))? {
+            match spot.read().map_err(|error| self.trouble(error))? {
+                Some(bytes) if Digest::of(&bytes) == *digest => return Ok(Some(bytes)),
+                Some(_) => {
+                    bail!(Damaged { path: spot.file.as_ref().clone(), what: format!("has other bytes at offset {} than it had", spot.at) })
+                }
+                None => {}
+            }
+        }
         let place = lock(&self.pending).get(digest).cloned().unwrap_or_else(|| self.blob(digest));
         let read = match fs::read(&place) {
             // Named meanwhile by another thread's sync.
@@ -258,28 +324,38 @@ mod tests {
         folders.map(|folder| fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
     }
 
+    /// Text that is no small blob.
+    fn long(text: &str) -> String {
+        format!("{text:5000}")
+    }
+
     #[test]
     fn a_folder_goes_in_and_comes_back() {
         let (_folder, store) = new_store();
-        let files = [("index.tsv", "item\n"), ("a/one.png", "1"), ("a/two.png", "2"), ("b/one.png", "1")];
+        let files = [("index.tsv", "item\n"), ("a/one.png", &long("1")), ("a/two.png", &long("2")), ("b/one.png", &long("1"))];
         let tree = store.put_folder(folder_of(&store, &files).path(), true).unwrap();
         assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/one.png", "a/two.png", "b/one.png", "index.tsv"]);
         for (name, text) in files {
             assert_eq!(tree.read(name).unwrap(), text.as_bytes());
-            assert_eq!(fs::metadata(&tree.files[name].place.file).unwrap().permissions().mode() & 0o777, 0o444);
+            match tree.files[name].place.own() {
+                Some(path) => assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o444),
+                None => assert_eq!(name, "index.tsv"),
+            }
         }
         let manifest = store.put_tree(&tree).unwrap();
         store.sync().unwrap();
-        assert_eq!((manifest, count_blobs(&store)), (tree.digest(), 4));
+        assert_eq!((manifest, count_blobs(&store)), (tree.digest(), 2));
         assert_eq!(store.tree(&manifest, true).unwrap().unwrap(), tree);
         assert_eq!(store.put_folder(folder_of(&store, &files).path(), true).unwrap(), tree);
-        assert_eq!(count_blobs(&store), 4);
+        assert_eq!(count_blobs(&store), 2);
+        let own = store.own_file(&tree.files["index.tsv"]).unwrap();
+        assert_eq!((fs::read(&own).unwrap(), count_blobs(&store)), (b"item\n".to_vec(), 3));
     }
 
     #[test]
     fn a_tree_with_a_lost_or_shortened_blob_is_gone_until_it_is_put_again() {
         let (_folder, store) = new_store();
-        let files: Vec<(String, String)> = (0..100).map(|at| (format!("{at}"), format!("text {at}"))).collect();
+        let files: Vec<(String, String)> = (0..100).map(|at| (format!("{at}"), long(&format!("text {at}")))).collect();
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let tree = store.put_folder(folder_of(&store, &files).path(), false).unwrap();
         let manifest = store.put_tree(&tree).unwrap();
@@ -313,14 +389,14 @@ mod tests {
     #[test]
     fn bytes_get_their_name_only_by_a_sync() {
         let (_folder, store) = new_store();
-        let file = store.put_bytes(b"row").unwrap();
+        let file = store.put_bytes(long("row").as_bytes()).unwrap();
         assert!(!file.place.file.exists());
-        assert_eq!(store.read_blob(&file.digest).unwrap().unwrap(), b"row");
+        assert_eq!(store.read_blob(&file.digest).unwrap().unwrap(), long("row").as_bytes());
         std::thread::scope(|scope| {
             for at in 0..4 {
                 let store = &store;
                 scope.spawn(move || {
-                    (0..50).for_each(|number| drop(store.put_bytes(format!("{}", number * (at % 2)).as_bytes()).unwrap()));
+                    (0..50).for_each(|number| drop(store.put_bytes(long(&format!("{}", number * (at % 2))).as_bytes()).unwrap()));
                     store.sync().unwrap();
                 });
             }
@@ -332,7 +408,7 @@ mod tests {
     #[test]
     fn a_blob_with_other_bytes_is_damage() {
         let (_folder, store) = new_store();
-        let file = store.put_bytes(b"right").unwrap();
+        let file = store.put_bytes(long("right").as_bytes()).unwrap();
         store.sync().unwrap();
         fs::remove_file(&file.place.file).unwrap();
         File::create(&file.place.file).unwrap().write_all(b"wrong").unwrap();

@@ -3,7 +3,6 @@
 //! Knows paths and bytes, not what they mean.
 
 use anyhow::anyhow;
-use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use std::fs;
 use std::io::{self, Write as _};
@@ -27,21 +26,6 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_data()?;
     file.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
-}
-
-/// Gives `from` the name `to` unless something has it: true where it does so.
-pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<bool> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        // Network file systems do not know the flag, but a hard link is exclusive on all of them.
-        Err(Errno::INVAL | Errno::NOSYS) => match fs::hard_link(from, to) {
-            Ok(()) => fs::remove_file(from).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Makes the folder that will hold `path`; true where it was not there.

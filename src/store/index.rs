@@ -4,10 +4,11 @@
 //! the index lives in memory.
 
 use super::memo::{Memo, Stamp};
+use super::packs::Tag;
 use super::{files, lock};
 use crate::content::Digest;
 use rusqlite::{Connection, ErrorCode, Transaction, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,16 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// Raised when the tables change; an index of another version is emptied.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const TABLES: &str = "
     DROP TABLE IF EXISTS memo; DROP TABLE IF EXISTS last; DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS store;
+    DROP TABLE IF EXISTS packs; DROP TABLE IF EXISTS entries;
     CREATE TABLE memo (device INTEGER, inode INTEGER, size INTEGER, modified INTEGER, changed INTEGER, digest BLOB,
         PRIMARY KEY (device, inode)) WITHOUT ROWID;
     CREATE TABLE last (pipeline TEXT, task TEXT, kind TEXT, key BLOB, run TEXT, PRIMARY KEY (pipeline, task)) WITHOUT ROWID;
     CREATE TABLE seen (pipeline TEXT, run TEXT, size INTEGER, PRIMARY KEY (pipeline, run)) WITHOUT ROWID;
+    CREATE TABLE packs (number INTEGER PRIMARY KEY, name TEXT UNIQUE, length INTEGER);
+    CREATE TABLE entries (key BLOB, tag INTEGER, pack INTEGER, at INTEGER, length INTEGER, PRIMARY KEY (key, tag, pack, at)) WITHOUT ROWID;
     CREATE TABLE store (identity TEXT);";
 
 /// A task's last key, as a journal has it.
@@ -32,6 +36,18 @@ pub(super) struct Last {
     pub(super) key: Digest,
     /// Run in which it was so; later runs have later names.
     pub(super) run: String,
+}
+
+/// An entry of a pack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) tag: Tag,
+    pub(super) key: Digest,
+    /// Number of its pack.
+    pub(super) pack: i64,
+    /// Where its payload starts, and how long it is.
+    pub(super) at: u64,
+    pub(super) length: u32,
 }
 
 /// The index of one store on this host; opened when first asked.
@@ -130,12 +146,80 @@ impl Index {
         });
     }
 
-    fn change(&self, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>) {
+    /// The packs whose entries are here: name → number, and the length up to which they are.
+    pub(super) fn packs(&self) -> BTreeMap<String, (i64, u64)> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached("SELECT name, number, length FROM packs")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get::<_, i64>(2)?.cast_unsigned()))))?;
+            rows.collect()
+        })
+        .unwrap_or_default()
+    }
+
+    /// Adds entries of a pack that is known up to `length` now; the answer is its number.
+    pub(super) fn take_pack(&self, name: &str, entries: &[Entry], length: u64) -> i64 {
+        self.change(|change| {
+            change.execute(
+                "INSERT INTO packs (name, length) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET length = excluded.length",
+                params![name, length.cast_signed()],
+            )?;
+            let number: i64 = change.query_row("SELECT number FROM packs WHERE name = ?", [name], |row| row.get(0))?;
+            let mut insert = change.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)")?;
+            for entry in entries {
+                insert.execute(params![entry.key.0, entry.tag.byte(), number, entry.at.cast_signed(), entry.length])?;
+            }
+            Ok(number)
+        })
+        .unwrap_or_default()
+    }
+
+    /// Takes a pack's entries out.
+    pub(super) fn forget_pack(&self, number: i64) {
+        self.change(|change| {
+            change.execute("DELETE FROM entries WHERE pack = ?", [number])?;
+            change.execute("DELETE FROM packs WHERE number = ?", [number])
+        });
+    }
+
+    /// The entries with these keys; read one by one, or all at once where many are asked for.
+    pub(super) fn entries(&self, tag: Tag, keys: &[Digest]) -> Vec<Entry> {
+        let of = |row: &rusqlite::Row<'_>| {
+            let at = row.get::<_, i64>(2)?.cast_unsigned();
+            Ok(Entry { tag, key: Digest(row.get(0)?), pack: row.get(1)?, at, length: row.get(3)? })
+        };
+        self.with(|connection| {
+            let many = keys.len() > 256 && {
+                // Entries are half a kilobyte or so; a step of a scan costs a tenth of a search.
+                let bytes: i64 = connection.query_row("SELECT coalesce(sum(length), 0) FROM packs", [], |row| row.get(0))?;
+                bytes / 500 / 10 < i64::try_from(keys.len()).unwrap_or(i64::MAX)
+            };
+            let mut found = Vec::new();
+            if many {
+                let wanted: HashSet<Digest> = keys.iter().copied().collect();
+                let mut statement = connection.prepare_cached("SELECT key, pack, at, length FROM entries WHERE tag = ?")?;
+                for entry in statement.query_map([tag.byte()], of)? {
+                    found.extend(Some(entry?).filter(|entry| wanted.contains(&entry.key)));
+                }
+            } else {
+                let mut statement = connection.prepare_cached("SELECT key, pack, at, length FROM entries WHERE key = ? AND tag = ?")?;
+                for key in keys {
+                    for entry in statement.query_map(params![key.0, tag.byte()], of)? {
+                        found.push(entry?);
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .unwrap_or_default()
+    }
+
+    fn change<T>(&self, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> Option<T> {
         self.with(|connection| {
             let change = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            work(&change)?;
-            change.commit()
-        });
+            let done = work(&change)?;
+            change.commit()?;
+            Ok(done)
+        })
     }
 
     /// Does something with the database; where it is broken, once more with a new one. Nothing where it cannot be done.
@@ -213,7 +297,7 @@ fn prepare(connection: &mut Connection, identity: &str) -> rusqlite::Result<()> 
     let change = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     if version == VERSION {
         // Another store stands in this place: what was hashed outside is as true as before.
-        change.execute_batch("DELETE FROM last; DELETE FROM seen; DELETE FROM store;")?;
+        change.execute_batch("DELETE FROM last; DELETE FROM seen; DELETE FROM packs; DELETE FROM entries; DELETE FROM store;")?;
     } else {
         change.execute_batch(TABLES)?;
         change.pragma_update(None, "user_version", VERSION)?;

@@ -1,12 +1,12 @@
 //! The store: blobs under their digests, records under their keys, journals of runs, and a memory of what was hashed.
 //!
 //! Blobs, records and journals are the truth; the SQLite index beside them only remembers. Nothing is edited once it has
-//! its name: bytes are written under `tmp/`, synced, then renamed. Readers never lock. Knows nothing of stages or pipelines.
+//! its name: bytes are written under `tmp/`, synced, then renamed, or appended to a pack. Readers never lock. Knows nothing of stages or pipelines.
 //!
 //! ```text
 //! VERSION          layout and hash
-//! blobs/ab/DIGEST  bytes, 0444
-//! records/ab/KEY.json, KEY.2.json …   what a key gave; further variants of stochastic kinds
+//! blobs/ab/DIGEST  bytes, 0444, of some length
+//! packs/NAME.pack  shorter blobs, what items gave, and records: what a key gave
 //! runs/PIPELINE/TIME-PID.jsonl        one journal a run
 //! logs/ab/KEY.log  what a task printed
 //! live/RUN         processes that a live run has started; the run holds a lock on it
@@ -18,8 +18,10 @@
 mod blobs;
 mod files;
 mod index;
+mod items;
 mod live;
 mod memo;
+mod packs;
 mod records;
 mod runs;
 mod session;
@@ -32,10 +34,11 @@ pub use records::{OutputRecord, Published, Record};
 pub use runs::{Run, RunLog, RunTask, now, utc};
 pub use session::Scratch;
 
-use crate::content::{Digest, FileRef};
+use crate::content::Digest;
 use anyhow::{Context as _, Result, bail};
 use index::Index;
 use memo::Memo;
+use packs::Packs;
 use session::Session;
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,8 +47,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const VERSION: &str = "tomograph store 1, BLAKE3\n";
-const FOLDERS: [&str; 6] = ["blobs", "records", "tmp", "runs", "logs", "state"];
+const VERSION: &str = "tomograph store 2, BLAKE3\n";
+const FOLDERS: [&str; 6] = ["blobs", "packs", "tmp", "runs", "logs", "state"];
 /// What git may have in the folder before it becomes a store.
 const KNOWN: [&str; 4] = ["VERSION", "CACHEDIR.TAG", ".gitignore", "README.md"];
 
@@ -57,6 +60,7 @@ pub struct Store {
     session: Mutex<Option<Arc<Session>>>,
     pending: Mutex<BTreeMap<Digest, PathBuf>>,
     flushing: Mutex<()>,
+    packs: Packs,
     index: Arc<Index>,
     memo: Mutex<Option<Memo>>,
 }
@@ -91,11 +95,12 @@ impl Store {
         let identity = fs::metadata(&version).map(|file| format!("{}:{}", file.dev(), file.ino())).unwrap_or_default();
         let index = Arc::new(Index::open(index_folder, &root, &identity));
         Ok(Self {
-            root,
+            root: root.clone(),
             refusal,
             session: Mutex::default(),
             pending: Mutex::default(),
             flushing: Mutex::default(),
+            packs: Packs::new(root.join("packs"), index.clone()),
             index,
             memo: Mutex::default(),
         })
@@ -164,11 +169,6 @@ impl Store {
             fs::File::create(&path)
         };
         create().map_err(|error| self.trouble(error))
-    }
-
-    /// A file that holds exactly the bytes of a blob, for programs and people that want one. Never write there.
-    pub fn own_file(&self, file: &FileRef) -> Result<PathBuf> {
-        Ok(file.place.file.clone())
     }
 
     fn named(&self, folder: &str, digest: &Digest, suffix: &str) -> PathBuf {

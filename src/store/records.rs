@@ -1,17 +1,15 @@
 //! Records: what a key gave, with when, where and how long.
 //!
-//! A record is made exclusively and never edited. Further variants, of kinds that are not exact, stand beside the first.
+//! A record is an entry of a pack, never edited. Further variants, of kinds that are not exact, stand beside the first.
 
-use super::Store;
-use super::files::{self, Damaged};
+use super::files::Damaged;
+use super::packs::Tag;
+use super::{Store, lock};
 use crate::content::Digest;
 use crate::crash::crash_point;
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 /// What a key gave. Only `outputs` says what; the rest is for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,25 +82,33 @@ impl Record {
 impl Store {
     /// The records of a key, oldest variant first; none for a key that never succeeded.
     pub fn records(&self, key: &Digest) -> Result<Vec<Record>> {
-        let mut records = Vec::new();
-        loop {
-            let path = self.record_path(key, records.len() + 1);
-            let bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(records),
-                Err(error) => return Err(self.trouble(error)),
-            };
+        let mut records: Vec<Record> = Vec::new();
+        let mut spots = self.packs.find(Tag::Record, key).map_err(|error| self.trouble(error))?;
+        spots.sort_by(|one, other| (&one.file, one.at).cmp(&(&other.file, other.at)));
+        for spot in spots {
+            let Some(bytes) = spot.read().map_err(|error| self.trouble(error))? else { continue };
+            let damaged = |what: String| Damaged { path: spot.file.as_ref().clone(), what: format!("{what}, at offset {}", spot.at) };
             match serde_json::from_slice::<Record>(&bytes) {
                 Ok(record) if record.key == *key && record.version == Record::VERSION => records.push(record),
                 Ok(record) if record.version == Record::VERSION => {
-                    bail!(Damaged { path, what: format!("is the record of another key, {}", record.key.short()) })
+                    bail!(damaged(format!("has the record of another key, {}", record.key.short())))
                 }
-                Ok(_) | Err(_) => bail!(Damaged { path, what: "is not a record".to_owned() }),
+                Ok(_) | Err(_) => bail!(damaged("has something that is no record".to_owned())),
             }
         }
+        records.sort_by(|one, other| one.started.cmp(&other.started));
+        let mut seen: Vec<BTreeMap<String, OutputRecord>> = Vec::new();
+        records.retain(|record| {
+            !seen.contains(&record.outputs) && {
+                seen.push(record.outputs.clone());
+                true
+            }
+        });
+        Ok(records)
     }
 
-    /// Adds a record after a sync of all blobs, unless its key has one.
+    /// Adds a record after all its blobs, unless its key has one. Whoever publishes holds the claim on the key, so that of two
+    /// processes the second finds what the first did.
     pub fn publish(&self, record: &Record) -> Result<Published> {
         self.add(record, Variants::One)
     }
@@ -114,48 +120,24 @@ impl Store {
 
     fn add(&self, record: &Record, variants: Variants) -> Result<Published> {
         ensure!(record.version == Record::VERSION, "a record of version {} is written as {}", record.version, Record::VERSION);
-        self.sync()?;
-        let temporary = self.session()?.fresh("record-");
-        let write = || -> io::Result<()> {
-            let mut file = File::create_new(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(record)?)?;
-            file.sync_data()
-        };
-        write().map_err(|error| self.trouble(error))?;
-        crash_point!("record-written");
-        loop {
-            let standing = self.records(&record.key)?;
-            let found = match standing.iter().find(|one| one.outputs == record.outputs) {
-                Some(same) => Some(Published::Same(same.clone())),
-                None if variants == Variants::One => standing.first().map(|first| Published::Differs(first.clone())),
-                None => None,
-            };
-            if let Some(found) = found {
-                let _ = fs::remove_file(&temporary);
-                return Ok(found);
-            }
-            let path = self.record_path(&record.key, standing.len() + 1);
-            let name = || -> io::Result<bool> {
-                if files::make_parent(&path)? {
-                    files::sync_folder(&self.root.join("records"))?;
+        self.check_writable()?;
+        self.sync_large()?;
+        crash_point!("record-ready");
+        let _publishing = lock(&self.flushing);
+        let standing = self.records(&record.key)?;
+        match standing.iter().find(|one| one.outputs == record.outputs) {
+            Some(same) => return Ok(Published::Same(same.clone())),
+            None if variants == Variants::One => {
+                if let Some(first) = standing.first() {
+                    return Ok(Published::Differs(first.clone()));
                 }
-                if !files::rename_new(&temporary, &path)? {
-                    return Ok(false);
-                }
-                crash_point!("record-renamed");
-                files::sync_folder(path.parent().unwrap_or(&self.root))?;
-                Ok(true)
-            };
-            // Where another process was first, look again at what it wrote.
-            if name().map_err(|error| self.trouble(error))? {
-                return Ok(Published::Added);
             }
+            None => {}
         }
-    }
-
-    fn record_path(&self, key: &Digest, variant: usize) -> PathBuf {
-        let suffix = if variant == 1 { ".json".to_owned() } else { format!(".{variant}.json") };
-        self.named("records", key, &suffix)
+        let bytes = serde_json::to_vec(record)?;
+        self.packs.append(&[(Tag::Record, record.key, &bytes)]).map_err(|error| self.trouble(error))?;
+        crash_point!("record-written");
+        Ok(Published::Added)
     }
 }
 
@@ -223,13 +205,12 @@ mod tests {
     fn a_broken_record_is_damage_and_is_named() {
         let (_folder, store) = new_store();
         let record = record("one", 1.0);
-        store.publish(&record).unwrap();
-        let path = store.record_path(&record.key, 1);
-        for bytes in [&b"{\"version\": 1"[..], b"{}", &serde_json::to_vec(&Record { key: Digest::of(b"other"), ..record.clone() }).unwrap()]
-        {
-            files::replace(&path, bytes).unwrap();
-            let error = store.records(&record.key).unwrap_err();
-            assert_eq!(error.downcast_ref::<Damaged>().unwrap().path, path);
+        let other = serde_json::to_vec(&Record { key: Digest::of(b"other"), ..record.clone() }).unwrap();
+        for (number, bytes) in [&b"{\"version\": 1"[..], b"{}", &other].into_iter().enumerate() {
+            let key = if number == 2 { record.key } else { Digest::of(&[number as u8]) };
+            store.packs.append(&[(Tag::Record, key, bytes)]).unwrap();
+            let error = store.records(&key).unwrap_err();
+            assert!(error.downcast_ref::<Damaged>().unwrap().path.starts_with(store.root().join("packs")));
         }
     }
 }

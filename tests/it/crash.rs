@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Every `crash_point!` in the source that a run of commands passes.
-const POINTS: &[&str] = &["blob-written", "blob-synced", "blob-renamed", "record-written", "record-renamed", "outputs-stored", "recorded"];
+const POINTS: &[&str] = &["blob-written", "blob-synced", "blob-renamed", "record-ready", "record-written", "pack-synced", "outputs-stored", "recorded"];
 
 fn every_crash_point_is_tried() {
     let pattern = regex::Regex::new(r#"crash_point!\("([a-z-]+)"\)"#).unwrap();

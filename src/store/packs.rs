@@ -1,0 +1,478 @@
+//! Packs: append-only files for what is too small to be a file of its own: small blobs, what items gave, records.
+//!
+//! A file each would cost half a millisecond. Each process that writes appends to one pack, which it holds a kernel lock on.
+//! Entries stand one after the other, each with its checksum, so that an entry is only found when everything before it is
+//! whole too, or known to be damaged. A pack whose tail a crash tore is not appended to any more.
+//! What lies where is remembered in the index, which takes an entry only after the pack was synced; a pack that is longer than
+//! the index knows is read on from there. Does not know what entries mean.
+//!
+//! ```text
+//! "tomograph pack 1"                                          16 bytes
+//! tag (1) length (4, little endian) key (32) payload check (8)   per entry; check: BLAKE3 of all before it, shortened
+//! ```
+
+use super::index::{Entry, Index};
+use super::{files, lock};
+use crate::content::{Digest, Place};
+use rustix::fs::FlockOperation;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const MAGIC: &[u8; 16] = b"tomograph pack 1";
+const HEAD: usize = 1 + 4 + 32;
+const CHECK: usize = 8;
+/// A pack of this length is not appended to any more.
+const FULL: u64 = 256 << 20;
+/// So many entries, or so long, may wait for a sync: what a power cut may take back. A kill takes nothing that was appended.
+const BATCH: usize = 4096;
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The end of a pack's name.
+const SUFFIX: &str = ".pack";
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Tag {
+    Blob,
+    Item,
+    Record,
+}
+
+impl Tag {
+    pub(super) const ALL: [Self; 3] = [Self::Blob, Self::Item, Self::Record];
+
+    pub(super) fn byte(self) -> u8 {
+        match self {
+            Self::Blob => b'b',
+            Self::Item => b'i',
+            Self::Record => b'r',
+        }
+    }
+
+    fn of(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|tag| tag.byte() == byte)
+    }
+}
+
+/// Where a payload lies.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Spot {
+    pub(super) file: Arc<PathBuf>,
+    pub(super) at: u64,
+    pub(super) length: u32,
+}
+
+impl Spot {
+    pub(super) fn place(&self) -> Place {
+        Place { file: self.file.as_ref().clone(), at: Some(self.at) }
+    }
+
+    /// The payload; none where its pack is gone.
+    pub(super) fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(&*self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut bytes = vec![0; self.length as usize];
+        match file.read_exact_at(&mut bytes, self.at) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            read => read.map(|()| Some(bytes)),
+        }
+    }
+}
+
+/// The packs of one store.
+pub(super) struct Packs {
+    folder: PathBuf,
+    index: Arc<Index>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Whether the index has been brought up to what the packs hold.
+    caught_up: bool,
+    /// Packs by their number in the index.
+    files: HashMap<i64, Arc<PathBuf>>,
+    writer: Option<Writer>,
+}
+
+/// The pack this process appends to.
+struct Writer {
+    name: String,
+    path: Arc<PathBuf>,
+    file: File,
+    end: u64,
+    /// Appended, and not in the index yet.
+    fresh: HashMap<(Tag, Digest), Vec<Spot>>,
+    waiting: Vec<Entry>,
+    synced: Instant,
+}
+
+impl Packs {
+    pub(super) fn new(folder: PathBuf, index: Arc<Index>) -> Self {
+        Self { folder, index, inner: Mutex::default() }
+    }
+
+    /// Appends entries with one write; the answer is where their payloads lie, in order.
+    pub(super) fn append(&self, entries: &[(Tag, Digest, &[u8])]) -> io::Result<Vec<Spot>> {
+        let mut inner = lock(&self.inner);
+        self.catch_up(&mut inner)?;
+        if inner.writer.as_ref().is_some_and(|writer| writer.end >= FULL) {
+            self.settle(&mut inner)?;
+            inner.writer = None;
+        }
+        if inner.writer.is_none() {
+            inner.writer = Some(self.begin(&inner)?);
+        }
+        let Some(writer) = &mut inner.writer else { return Err(io::Error::other("no pack")) };
+        let spots = writer.append(entries)?;
+        if writer.waiting.len() >= BATCH || writer.synced.elapsed() >= PATIENCE {
+            self.settle(&mut inner)?;
+        }
+        Ok(spots)
+    }
+
+    /// Makes everything appended so far durable, and the index know of it.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.settle(&mut lock(&self.inner))
+    }
+
+    /// Where the payloads with this key lie, in no order.
+    pub(super) fn find(&self, tag: Tag, key: &Digest) -> io::Result<Vec<Spot>> {
+        Ok(self.find_all(tag, std::slice::from_ref(key))?.remove(key).unwrap_or_default())
+    }
+
+    /// The same for many keys at once.
+    pub(super) fn find_all(&self, tag: Tag, keys: &[Digest]) -> io::Result<HashMap<Digest, Vec<Spot>>> {
+        let mut inner = lock(&self.inner);
+        self.catch_up(&mut inner)?;
+        let mut found: HashMap<Digest, Vec<Spot>> = HashMap::new();
+        if let Some(writer) = inner.writer.as_ref().filter(|writer| !writer.fresh.is_empty()) {
+            for key in keys {
+                if let Some(spots) = writer.fresh.get(&(tag, *key)) {
+                    found.insert(*key, spots.clone());
+                }
+            }
+        }
+        if inner.files.is_empty() {
+            return Ok(found);
+        }
+        for entry in self.index.entries(tag, keys) {
+            if let Some(file) = inner.files.get(&entry.pack) {
+                let spot = Spot { file: file.clone(), at: entry.at, length: entry.length };
+                found.entry(entry.key).or_default().push(spot);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks again at what other processes appended.
+    pub(super) fn refresh(&self) -> io::Result<()> {
+        let mut inner = lock(&self.inner);
+        inner.caught_up = false;
+        self.catch_up(&mut inner)
+    }
+
+    fn catch_up(&self, inner: &mut Inner) -> io::Result<()> {
+        if inner.caught_up {
+            return Ok(());
+        }
+        let mut known = self.index.packs();
+        for (name, path) in self.list()? {
+            let mine = inner.writer.as_ref().is_some_and(|writer| writer.name == name);
+            let Ok(length) = fs::metadata(&path).map(|file| file.len()) else { continue };
+            let before = known.remove(&name);
+            let number = match before {
+                Some((number, read)) if read == length || mine => number,
+                Some((number, read)) if read < length => {
+                    let (entries, end) = scan(&path, read)?;
+                    self.index.take_pack(&name, &entries, end);
+                    number
+                }
+                // A power cut took back what the index had seen: it is begun anew.
+                other => {
+                    if let Some((number, _)) = other {
+                        self.index.forget_pack(number);
+                    }
+                    let (entries, end) = scan(&path, 0)?;
+                    self.index.take_pack(&name, &entries, end)
+                }
+            };
+            inner.files.insert(number, Arc::new(path));
+        }
+        for (number, _) in known.into_values() {
+            self.index.forget_pack(number);
+            inner.files.remove(&number);
+        }
+        inner.caught_up = true;
+        Ok(())
+    }
+
+    /// The packs there are, by name.
+    pub(super) fn list(&self) -> io::Result<BTreeMap<String, PathBuf>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            entries => entries?,
+        };
+        let mut packs = BTreeMap::new();
+        for entry in entries {
+            let entry = entry?;
+            if let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(SUFFIX)) {
+                packs.insert(name.to_owned(), entry.path());
+            }
+        }
+        Ok(packs)
+    }
+
+    /// A pack to append to: one that nobody holds and that has room, else a new one.
+    fn begin(&self, inner: &Inner) -> io::Result<Writer> {
+        for (name, path) in self.list()?.into_iter().rev() {
+            let Ok(file) = File::options().read(true).write(true).open(&path) else { continue };
+            if file.metadata()?.len() >= FULL || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            // Collected meanwhile by somebody who held the lock.
+            if !path.exists() {
+                continue;
+            }
+            let Some((number, read)) = self.index.packs().remove(&name) else { continue };
+            let (entries, end) = scan(&path, read)?;
+            self.index.take_pack(&name, &entries, end);
+            let Some(known) = inner.files.get(&number).filter(|_| end > 0 && end == file.metadata().map_or(0, |file| file.len())) else {
+                continue;
+            };
+            return Ok(Writer::new(name, known.clone(), file, end));
+        }
+        let mut new = tempfile::Builder::new().prefix("pack-").suffix(SUFFIX).rand_bytes(12).tempfile_in(&self.folder)?;
+        io::Write::write_all(&mut new, MAGIC)?;
+        let (file, path) = new.keep().map_err(|error| error.error)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        files::sync_folder(&self.folder)?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        Ok(Writer::new(name, Arc::new(path), file, MAGIC.len() as u64))
+    }
+
+    fn settle(&self, inner: &mut Inner) -> io::Result<()> {
+        let Some(writer) = inner.writer.as_mut().filter(|writer| !writer.waiting.is_empty()) else { return Ok(()) };
+        writer.file.sync_data()?;
+        crate::crash::crash_point!("pack-synced");
+        let number = self.index.take_pack(&writer.name, &writer.waiting, writer.end);
+        inner.files.insert(number, writer.path.clone());
+        writer.waiting.clear();
+        writer.fresh.clear();
+        writer.synced = Instant::now();
+        Ok(())
+    }
+}
+
+impl Drop for Packs {
+    /// What is not settled now is found by whoever reads on.
+    fn drop(&mut self) {
+        let _ = self.sync();
+    }
+}
+
+impl Writer {
+    fn new(name: String, path: Arc<PathBuf>, file: File, end: u64) -> Self {
+        Self { name, path, file, end, fresh: HashMap::new(), waiting: Vec::new(), synced: Instant::now() }
+    }
+
+    fn append(&mut self, entries: &[(Tag, Digest, &[u8])]) -> io::Result<Vec<Spot>> {
+        let mut bytes = Vec::with_capacity(entries.iter().map(|(_, _, payload)| HEAD + payload.len() + CHECK).sum());
+        let mut spots = Vec::with_capacity(entries.len());
+        for (tag, key, payload) in entries {
+            let start = bytes.len();
+            let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
+            bytes.push(tag.byte());
+            bytes.extend(length.to_le_bytes());
+            bytes.extend(key.0);
+            spots.push(Spot { file: self.path.clone(), at: self.end + bytes.len() as u64, length });
+            bytes.extend_from_slice(payload);
+            let check = blake3::hash(&bytes[start..]);
+            bytes.extend(&check.as_bytes()[..CHECK]);
+        }
+        if let Err(error) = self.file.write_all_at(&bytes, self.end) {
+            // Half an entry is no entry, but the next writer should not have to find that out.
+            let _ = self.file.set_len(self.end);
+            return Err(error);
+        }
+        self.end += bytes.len() as u64;
+        for ((tag, key, _), spot) in entries.iter().zip(&spots) {
+            self.waiting.push(Entry { tag: *tag, key: *key, pack: 0, at: spot.at, length: spot.length });
+            self.fresh.entry((*tag, *key)).or_default().push(spot.clone());
+        }
+        Ok(spots)
+    }
+}
+
+/// The whole entries of a pack from offset `from` (0: its start), and where they end. What follows is torn, or being written.
+pub(super) fn scan(path: &Path, from: u64) -> io::Result<(Vec<Entry>, u64)> {
+    let mut entries = Vec::new();
+    let end = walk(path, from, &mut |entry, _| entries.push(entry))?;
+    Ok((entries, end))
+}
+
+/// Shows every whole entry with its payload; the answer is where the last one ends. A damaged one is passed over.
+pub(super) fn walk(path: &Path, from: u64, see: &mut dyn FnMut(Entry, &[u8])) -> io::Result<u64> {
+    let mut reader = io::BufReader::with_capacity(1 << 20, File::open(path)?);
+    let (mut at, mut end) = (from, from);
+    if from == 0 {
+        let mut magic = [0; MAGIC.len()];
+        if !fill(&mut reader, &mut magic)? || &magic != MAGIC {
+            return Ok(0);
+        }
+        at = MAGIC.len() as u64;
+        end = at;
+    } else {
+        io::Seek::seek(&mut reader, io::SeekFrom::Start(from))?;
+    }
+    let mut bytes = Vec::new();
+    loop {
+        bytes.resize(HEAD, 0);
+        if !fill(&mut reader, &mut bytes)? {
+            return Ok(end);
+        }
+        let length = u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+        let (Some(tag), true) = (Tag::of(bytes[0]), u64::from(length) < FULL) else { return Ok(end) };
+        bytes.resize(HEAD + length as usize + CHECK, 0);
+        if !fill(&mut reader, &mut bytes[HEAD..])? {
+            return Ok(end);
+        }
+        let (body, check) = bytes.split_at(HEAD + length as usize);
+        let start = at;
+        at += bytes.len() as u64;
+        if blake3::hash(body).as_bytes()[..CHECK] == *check {
+            let mut key = [0; 32];
+            key.copy_from_slice(&body[5..HEAD]);
+            see(Entry { tag, key: Digest(key), pack: 0, at: start + HEAD as u64, length }, &body[HEAD..]);
+            end = at;
+        }
+    }
+}
+
+/// Fills `bytes`; false where the file ends before.
+fn fill(reader: &mut impl io::Read, bytes: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bench {
+        root: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir(root.path().join("packs")).unwrap();
+            Self { root }
+        }
+
+        fn open(&self) -> Packs {
+            let index = Arc::new(Index::open(&self.root.path().join("index"), self.root.path(), "1"));
+            Packs::new(self.root.path().join("packs"), index)
+        }
+
+        fn pack(&self) -> PathBuf {
+            let packs = self.open().list().unwrap();
+            assert_eq!(packs.len(), 1);
+            packs.into_values().next().unwrap()
+        }
+    }
+
+    fn put(packs: &Packs, number: usize) -> Spot {
+        packs.append(&[(Tag::Item, key(number), format!("payload {number}").as_bytes())]).unwrap().remove(0)
+    }
+
+    fn key(number: usize) -> Digest {
+        Digest::of(&number.to_le_bytes())
+    }
+
+    fn get(packs: &Packs, number: usize) -> Option<String> {
+        let spot = packs.find(Tag::Item, &key(number)).unwrap().pop()?;
+        Some(String::from_utf8(spot.read().unwrap()?).unwrap())
+    }
+
+    #[test]
+    fn what_is_appended_is_found_here_and_by_others() {
+        let bench = Bench::new();
+        let (one, two) = (bench.open(), bench.open());
+        put(&one, 1);
+        assert_eq!((get(&one, 1), get(&two, 1)), (Some("payload 1".into()), Some("payload 1".into())));
+        put(&one, 2);
+        assert_eq!((get(&one, 2), get(&two, 2)), (Some("payload 2".into()), None));
+        two.refresh().unwrap();
+        assert_eq!(get(&two, 2).as_deref(), Some("payload 2"));
+        // A second writer does not touch the first one's pack.
+        put(&two, 3);
+        assert_eq!(one.list().unwrap().len(), 2);
+        drop((one, two));
+        let three = bench.open();
+        assert_eq!([1, 2, 3, 4].map(|number| get(&three, number).is_some()), [true, true, true, false]);
+        put(&three, 4);
+        assert_eq!(three.list().unwrap().len(), 2, "a pack that nobody holds is appended to");
+    }
+
+    #[test]
+    fn a_torn_tail_costs_what_is_torn() {
+        let bench = Bench::new();
+        let first = bench.open();
+        let spots: Vec<Spot> = (0..3).map(|number| put(&first, number)).collect();
+        drop(first);
+        let first_pack = bench.pack();
+        let whole = fs::read(&first_pack).unwrap();
+        let end_of_second = spots[2].at as usize - HEAD;
+        for length in 0..whole.len() {
+            let _ = fs::remove_dir_all(bench.root.path().join("index"));
+            files::replace(&first_pack, &whole[..length]).unwrap();
+            let packs = bench.open();
+            let there = (0..3).filter(|number| get(&packs, *number).is_some()).count();
+            assert_eq!(there == 2, (end_of_second..whole.len()).contains(&length), "{length}");
+            put(&packs, 7);
+            let whole_entries = [MAGIC.len(), spots[1].at as usize - HEAD, end_of_second].contains(&length);
+            assert_eq!(packs.list().unwrap().len() == 1, whole_entries, "{length}");
+            drop(packs);
+            let again = bench.open();
+            assert_eq!(get(&again, 7).as_deref(), Some("payload 7"));
+            assert_eq!((0..3).filter(|number| get(&again, *number).is_some()).count(), there);
+            again.list().unwrap().into_values().filter(|path| *path != first_pack).for_each(|path| fs::remove_file(path).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_index_can_be_lost_and_a_shortened_pack_is_read_anew() {
+        let bench = Bench::new();
+        let packs = bench.open();
+        (0..10).for_each(|number| drop(put(&packs, number)));
+        drop(packs);
+        fs::remove_dir_all(bench.root.path().join("index")).unwrap();
+        assert_eq!(get(&bench.open(), 9).as_deref(), Some("payload 9"));
+        let bytes = fs::read(bench.pack()).unwrap();
+        files::replace(&bench.pack(), &bytes[..bytes.len() - 1]).unwrap();
+        let packs = bench.open();
+        assert_eq!((get(&packs, 8).as_deref(), get(&packs, 9)), (Some("payload 8"), None));
+    }
+
+    #[test]
+    fn a_flipped_bit_hides_its_entry_only() {
+        let bench = Bench::new();
+        let packs = bench.open();
+        (0..3).for_each(|number| drop(put(&packs, number)));
+        drop(packs);
+        let mut bytes = fs::read(bench.pack()).unwrap();
+        bytes[MAGIC.len() + HEAD] ^= 1;
+        files::replace(&bench.pack(), &bytes).unwrap();
+        let found: Vec<Digest> = scan(&bench.pack(), 0).unwrap().0.into_iter().map(|entry| entry.key).collect();
+        assert_eq!(found, [key(1), key(2)]);
+    }
+}
