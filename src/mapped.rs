@@ -2,7 +2,6 @@
 //!
 //! Knows nothing of what is in the files.
 
-use crate::content::FileRef;
 use anyhow::{Context as _, Result};
 use std::path::Path;
 
@@ -12,11 +11,10 @@ use std::path::Path;
 pub struct Mapped(memmap2::Mmap);
 
 impl Mapped {
-    /// Maps a file of a tree, which must lie in the store.
+    /// Maps `size` bytes of a file of the store from offset `at`: a blob that shares a file with others.
     #[expect(unsafe_code, reason = "mapping is unsafe because another process could shorten the file; blobs are never edited")]
-    pub fn of(file: &FileRef) -> Result<Self> {
-        let (path, at) = (&file.place.file, file.place.at.unwrap_or(0));
-        let length = usize::try_from(file.size).context("it is too large for this machine")?;
+    pub fn stretch(path: &Path, at: u64, size: u64) -> Result<Self> {
+        let length = usize::try_from(size).context("it is too large for this machine")?;
         let opened = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         // SAFETY: the bytes are a blob of the store: a file made whole by rename, or a stretch of one that is only appended to.
         let map = unsafe { memmap2::MmapOptions::new().offset(at).len(length).map(&opened) };

@@ -5,7 +5,8 @@
 //! Blobs shorter than [`SMALL`] share pack files.
 
 use super::files::{Damaged, make_parent};
-use super::packs::Tag;
+use super::hash::hash;
+use super::pack::Tag;
 use super::{Store, lock};
 use crate::content::{Digest, FileRef, Place, Tree};
 use crate::crash::crash_point;
@@ -13,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -25,12 +26,8 @@ const FEW: usize = 512;
 const SYNCERS: usize = 16;
 /// So few files are not shared out in the pool: who waits there for a share may have to end another task's work first.
 const ALONE: usize = 8;
-/// Bytes read at once; a piece of this length is hashed by several threads.
-const PIECE: usize = 4 << 20;
 /// Shorter blobs go into packs, in bytes. A file takes up a block of so many anyway.
 pub(super) const SMALL: u64 = 4096;
-/// A shorter piece is hashed by one thread.
-const LARGE: usize = 128 << 10;
 
 impl Store {
     /// Takes a finished folder in: every file becomes a blob, and the answer is their tree. The folder's files are gone after.
@@ -148,7 +145,7 @@ impl Store {
     /// Where a blob lies in a pack, if it does.
     fn packed(&self, digest: &Digest) -> Result<Option<Place>> {
         let spots = self.packs.find(Tag::Blob, digest).map_err(|error| self.trouble(error))?;
-        Ok(spots.first().map(super::packs::Spot::place))
+        Ok(spots.first().map(super::pack::Spot::place))
     }
 
     fn write_apart(&self, bytes: &[u8]) -> Result<PathBuf> {
@@ -236,35 +233,6 @@ impl Store {
         files.par_iter().with_min_len(ALONE).try_for_each(|(digest, path)| name(digest, path)).map_err(|error| self.trouble(error))?;
         crash_point!("blob-renamed");
         Ok(())
-    }
-}
-
-/// Digest and length of a file's bytes; `read` is told of each piece. Not mapped: a file outside the store may be cut short
-/// meanwhile, and that would end the process.
-pub(super) fn hash(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Digest, u64)> {
-    let mut hasher = blake3::Hasher::new();
-    let mut file = File::open(path)?;
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(PIECE);
-    let mut piece = vec![0; length.saturating_add(1).min(PIECE)];
-    loop {
-        let mut filled = 0;
-        while filled < piece.len() {
-            match file.read(&mut piece[filled..]) {
-                Ok(0) => break,
-                Ok(more) => filled += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if filled < LARGE {
-            hasher.update(&piece[..filled]);
-        } else {
-            hasher.update_rayon(&piece[..filled]);
-        }
-        read(filled as u64);
-        if filled < piece.len() {
-            return Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()));
-        }
     }
 }
 
@@ -415,16 +383,5 @@ mod tests {
         assert!(store.read_blob(&file.digest).unwrap_err().downcast_ref::<Damaged>().is_some());
         let file = store.put_bytes(b"no manifest").unwrap();
         assert!(store.tree(&file.digest, false).unwrap_err().downcast_ref::<Damaged>().is_some());
-    }
-
-    #[test]
-    fn pieces_hash_as_the_whole() {
-        let (folder, _store) = new_store();
-        let path = folder.path().join("large");
-        for length in [0, 1, LARGE, PIECE - 1, PIECE, PIECE + 1] {
-            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-            File::create(&path).unwrap().write_all(&bytes).unwrap();
-            assert_eq!(hash(&path, &|_| {}).unwrap(), (Digest::of(&bytes), length as u64));
-        }
     }
 }

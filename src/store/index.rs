@@ -4,7 +4,7 @@
 //! the index lives in memory.
 
 use super::memo::{Memo, Stamp};
-use super::packs::Tag;
+use super::pack::Tag;
 use super::{files, lock};
 use crate::content::Digest;
 use rusqlite::{Connection, ErrorCode, Transaction, params};

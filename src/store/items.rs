@@ -3,7 +3,7 @@
 //! Knows an item's result as bytes only; `run` says what is in them.
 
 use super::Store;
-use super::packs::Tag;
+use super::pack::Tag;
 use crate::content::Digest;
 use anyhow::Result;
 use rayon::prelude::*;
@@ -13,8 +13,8 @@ impl Store {
     /// What items with these keys gave, where they did.
     pub fn items(&self, keys: &[Digest]) -> Result<HashMap<Digest, Vec<u8>>> {
         let found = self.packs.find_all(Tag::Item, keys).map_err(|error| self.trouble(error))?;
-        let read = |(key, spots): (Digest, Vec<super::packs::Spot>)| {
-            let bytes = spots.first().map_or(Ok(None), super::packs::Spot::read);
+        let read = |(key, spots): (Digest, Vec<super::pack::Spot>)| {
+            let bytes = spots.first().map_or(Ok(None), super::pack::Spot::read);
             bytes.map(|bytes| bytes.map(|bytes| (key, bytes))).map_err(|error| self.trouble(error)).transpose()
         };
         found.into_par_iter().filter_map(read).collect()

@@ -2,7 +2,7 @@
 //!
 //! The memory answers where device, inode, size, mtime and ctime are as they were. It never enters a key.
 
-use super::blobs::hash;
+use super::hash::hash;
 use super::{Store, lock};
 use crate::content::Digest;
 use anyhow::Result;

@@ -17,10 +17,12 @@
 
 mod blobs;
 mod files;
+mod hash;
 mod index;
 mod items;
 mod live;
 mod memo;
+mod pack;
 mod packs;
 mod records;
 mod runs;

@@ -5,85 +5,25 @@
 //! whole too, or known to be damaged. A pack whose tail a crash tore is not appended to any more.
 //! What lies where is remembered in the index, which takes an entry only after the pack was synced; a pack that is longer than
 //! the index knows is read on from there. Does not know what entries mean.
-//!
-//! ```text
-//! "tomograph pack 1"                                          16 bytes
-//! tag (1) length (4, little endian) key (32) payload check (8)   per entry; check: BLAKE3 of all before it, shortened
-//! ```
 
 use super::index::{Entry, Index};
+use super::pack::{FULL, MAGIC, Spot, Tag, encode, scan};
 use super::{files, lock};
-use crate::content::{Digest, Place};
+use crate::content::Digest;
 use rustix::fs::FlockOperation;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const MAGIC: &[u8; 16] = b"tomograph pack 1";
-const HEAD: usize = 1 + 4 + 32;
-const CHECK: usize = 8;
-/// A pack of this length is not appended to any more.
-const FULL: u64 = 256 << 20;
 /// So many entries, or so long, may wait for a sync: what a power cut may take back. A kill takes nothing that was appended.
 const BATCH: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The end of a pack's name.
 const SUFFIX: &str = ".pack";
-
-/// What an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Tag {
-    Blob,
-    Item,
-    Record,
-}
-
-impl Tag {
-    pub(super) const ALL: [Self; 3] = [Self::Blob, Self::Item, Self::Record];
-
-    pub(super) fn byte(self) -> u8 {
-        match self {
-            Self::Blob => b'b',
-            Self::Item => b'i',
-            Self::Record => b'r',
-        }
-    }
-
-    fn of(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|tag| tag.byte() == byte)
-    }
-}
-
-/// Where a payload lies.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Spot {
-    pub(super) file: Arc<PathBuf>,
-    pub(super) at: u64,
-    pub(super) length: u32,
-}
-
-impl Spot {
-    pub(super) fn place(&self) -> Place {
-        Place { file: self.file.as_ref().clone(), at: Some(self.at) }
-    }
-
-    /// The payload; none where its pack is gone.
-    pub(super) fn read(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(&*self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut bytes = vec![0; self.length as usize];
-        match file.read_exact_at(&mut bytes, self.at) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            read => read.map(|()| Some(bytes)),
-        }
-    }
-}
 
 /// The packs of one store.
 pub(super) struct Packs {
@@ -283,18 +223,11 @@ impl Writer {
     }
 
     fn append(&mut self, entries: &[(Tag, Digest, &[u8])]) -> io::Result<Vec<Spot>> {
-        let mut bytes = Vec::with_capacity(entries.iter().map(|(_, _, payload)| HEAD + payload.len() + CHECK).sum());
+        let mut bytes = Vec::new();
         let mut spots = Vec::with_capacity(entries.len());
         for (tag, key, payload) in entries {
-            let start = bytes.len();
-            let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
-            bytes.push(tag.byte());
-            bytes.extend(length.to_le_bytes());
-            bytes.extend(key.0);
-            spots.push(Spot { file: self.path.clone(), at: self.end + bytes.len() as u64, length });
-            bytes.extend_from_slice(payload);
-            let check = blake3::hash(&bytes[start..]);
-            bytes.extend(&check.as_bytes()[..CHECK]);
+            let (at, length) = encode(*tag, key, payload, &mut bytes)?;
+            spots.push(Spot { file: self.path.clone(), at: self.end + at, length });
         }
         if let Err(error) = self.file.write_all_at(&bytes, self.end) {
             // Half an entry is no entry, but the next writer should not have to find that out.
@@ -310,61 +243,9 @@ impl Writer {
     }
 }
 
-/// The whole entries of a pack from offset `from` (0: its start), and where they end. What follows is torn, or being written.
-pub(super) fn scan(path: &Path, from: u64) -> io::Result<(Vec<Entry>, u64)> {
-    let mut entries = Vec::new();
-    let end = walk(path, from, &mut |entry, _| entries.push(entry))?;
-    Ok((entries, end))
-}
-
-/// Shows every whole entry with its payload; the answer is where the last one ends. A damaged one is passed over.
-pub(super) fn walk(path: &Path, from: u64, see: &mut dyn FnMut(Entry, &[u8])) -> io::Result<u64> {
-    let mut reader = io::BufReader::with_capacity(1 << 20, File::open(path)?);
-    let (mut at, mut end) = (from, from);
-    if from == 0 {
-        let mut magic = [0; MAGIC.len()];
-        if !fill(&mut reader, &mut magic)? || &magic != MAGIC {
-            return Ok(0);
-        }
-        at = MAGIC.len() as u64;
-        end = at;
-    } else {
-        io::Seek::seek(&mut reader, io::SeekFrom::Start(from))?;
-    }
-    let mut bytes = Vec::new();
-    loop {
-        bytes.resize(HEAD, 0);
-        if !fill(&mut reader, &mut bytes)? {
-            return Ok(end);
-        }
-        let length = u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
-        let (Some(tag), true) = (Tag::of(bytes[0]), u64::from(length) < FULL) else { return Ok(end) };
-        bytes.resize(HEAD + length as usize + CHECK, 0);
-        if !fill(&mut reader, &mut bytes[HEAD..])? {
-            return Ok(end);
-        }
-        let (body, check) = bytes.split_at(HEAD + length as usize);
-        let start = at;
-        at += bytes.len() as u64;
-        if blake3::hash(body).as_bytes()[..CHECK] == *check {
-            let mut key = [0; 32];
-            key.copy_from_slice(&body[5..HEAD]);
-            see(Entry { tag, key: Digest(key), pack: 0, at: start + HEAD as u64, length }, &body[HEAD..]);
-            end = at;
-        }
-    }
-}
-
-/// Fills `bytes`; false where the file ends before.
-fn fill(reader: &mut impl io::Read, bytes: &mut [u8]) -> io::Result<bool> {
-    match reader.read_exact(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        read => read.map(|()| true),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::pack::HEAD;
     use super::*;
 
     struct Bench {

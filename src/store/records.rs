@@ -3,7 +3,7 @@
 //! A record is an entry of a pack, never edited. Further variants, of kinds that are not exact, stand beside the first.
 
 use super::files::Damaged;
-use super::packs::Tag;
+use super::pack::Tag;
 use super::{Store, lock};
 use crate::content::Digest;
 use crate::crash::crash_point;

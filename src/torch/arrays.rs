@@ -47,7 +47,8 @@ impl Arrays {
     fn read(part: &Part) -> Result<Self> {
         let tree = &part.tree;
         let about: About = serde_json::from_slice(&tree.read("role.json")?).context("role.json")?;
-        let pixels = Mapped::of(tree.file("X.npy")?).context("X.npy")?;
+        let file = tree.file("X.npy")?;
+        let pixels = Mapped::stretch(&file.place.file, file.place.at.unwrap_or(0), file.size).context("X.npy")?;
         let (wide, size) = match view::<u16>(&pixels)? {
             Some(view) => (false, view.dim()),
             None => match view::<f32>(&pixels)? {

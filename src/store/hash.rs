@@ -1,0 +1,59 @@
+//! The digest of a file, read in pieces that several threads hash.
+//!
+//! Remembers nothing: `memo` does.
+
+use crate::content::Digest;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+/// Bytes read at once; a piece of this length is hashed by several threads.
+const PIECE: usize = 4 << 20;
+/// A shorter piece is hashed by one thread.
+const LARGE: usize = 128 << 10;
+
+/// Digest and length of a file's bytes; `read` is told of each piece. Not mapped: a file outside the store may be cut short
+/// meanwhile, and that would end the process.
+pub(super) fn hash(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut file = File::open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(PIECE);
+    let mut piece = vec![0; length.saturating_add(1).min(PIECE)];
+    loop {
+        let mut filled = 0;
+        while filled < piece.len() {
+            match file.read(&mut piece[filled..]) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if filled < LARGE {
+            hasher.update(&piece[..filled]);
+        } else {
+            hasher.update_rayon(&piece[..filled]);
+        }
+        read(filled as u64);
+        if filled < piece.len() {
+            return Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn pieces_hash_as_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        for length in [0, 1, LARGE, PIECE - 1, PIECE, PIECE + 1] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            File::create(&path).unwrap().write_all(&bytes).unwrap();
+            assert_eq!(hash(&path, &|_| {}).unwrap(), (Digest::of(&bytes), length as u64));
+        }
+    }
+}
