@@ -12,10 +12,12 @@
 //! live/RUN         processes that a live run has started; the run holds a lock on it
 //! damaged/DIGEST   bytes that were found not to be what their name says
 //! state/KEY/       what an unfinished task resumes from
+//! claims           locked byte by byte: who does which task
 //! tmp/SESSION/     of a live process, which holds a lock on its `lock`
 //! ```
 
 mod blobs;
+mod claims;
 mod files;
 mod hash;
 mod index;
@@ -63,6 +65,7 @@ pub struct Store {
     pending: Mutex<BTreeMap<Digest, PathBuf>>,
     flushing: Mutex<()>,
     packs: Packs,
+    claims: Mutex<Option<fs::File>>,
     index: Arc<Index>,
     memo: Mutex<Option<Memo>>,
 }
@@ -103,6 +106,7 @@ impl Store {
             pending: Mutex::default(),
             flushing: Mutex::default(),
             packs: Packs::new(root.join("packs"), index.clone()),
+            claims: Mutex::default(),
             index,
             memo: Mutex::default(),
         })

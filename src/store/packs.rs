@@ -38,6 +38,8 @@ struct Inner {
     caught_up: bool,
     /// Packs by their number in the index.
     files: HashMap<i64, Arc<PathBuf>>,
+    /// Packs of others and their lengths when last looked at.
+    lengths: BTreeMap<String, u64>,
     writer: Option<Writer>,
 }
 
@@ -122,10 +124,21 @@ impl Packs {
         if inner.caught_up {
             return Ok(());
         }
+        let mine = |name: &str| inner.writer.as_ref().is_some_and(|writer| writer.name == name);
+        let there: Vec<(String, PathBuf, u64)> = self
+            .list()?
+            .into_iter()
+            .filter_map(|(name, path)| fs::metadata(&path).ok().map(|file| (name, path, file.len())))
+            .collect();
+        let lengths: BTreeMap<String, u64> =
+            there.iter().filter(|(name, ..)| !mine(name)).map(|(name, _, length)| (name.clone(), *length)).collect();
+        if lengths == inner.lengths && !inner.files.is_empty() {
+            inner.caught_up = true;
+            return Ok(());
+        }
         let mut known = self.index.packs();
-        for (name, path) in self.list()? {
-            let mine = inner.writer.as_ref().is_some_and(|writer| writer.name == name);
-            let Ok(length) = fs::metadata(&path).map(|file| file.len()) else { continue };
+        for (name, path, length) in there {
+            let mine = mine(&name);
             let before = known.remove(&name);
             let number = match before {
                 Some((number, read)) if read == length || mine => number,
@@ -149,7 +162,7 @@ impl Packs {
             self.index.forget_pack(number);
             inner.files.remove(&number);
         }
-        inner.caught_up = true;
+        (inner.caught_up, inner.lengths) = (true, lengths);
         Ok(())
     }
 
