@@ -263,6 +263,12 @@ impl<'a> Planner<'a> {
         }))
     }
 
+    /// What is recorded under a key now, with all its bytes there.
+    pub fn standing(&self, key: Digest) -> Result<Option<Known>> {
+        let Some(record) = self.best(self.store.records(&key)?)? else { return Ok(None) };
+        Ok(self.is_there(&record)?.then_some(Known { key, record }))
+    }
+
     /// Of several variants the oldest whose blobs are all there, else the oldest.
     fn best(&self, mut records: Vec<Record>) -> Result<Option<Record>> {
         if records.len() > 1 {

@@ -330,6 +330,7 @@ impl<'a> Loop<'a> {
     fn ended(&mut self, id: TaskId, end: End) -> Result<()> {
         self.running -= 1;
         self.resources.leave(&end.room);
+        self.planner.store.release(&end.queued.key);
         match end.result {
             Ok(record) => {
                 self.summary.items_ran += record.items;

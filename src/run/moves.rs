@@ -5,8 +5,8 @@
 use super::publish::{Publication, publish};
 use super::resources::Dimensions;
 use super::start::Starter;
-use super::{Event, Loop, State};
-use crate::content::Tree;
+use super::{Ended, Event, Loop, State};
+use crate::content::{Digest, Tree};
 use crate::pipeline::{Edge, Origin, TaskId};
 use crate::plan::{Known, Outcome};
 use crate::stage::{Inputs, Part};
@@ -17,6 +17,15 @@ use std::collections::{BTreeMap, BTreeSet};
 enum Found {
     Inputs(Inputs),
     Gone(Vec<TaskId>),
+}
+
+/// Whether a task is ours to do.
+enum Claim {
+    Mine,
+    /// Another engine is doing it.
+    Others,
+    /// Another engine did it after this one looked.
+    Done(Box<Known>),
 }
 
 impl<'a> Loop<'a> {
@@ -32,6 +41,25 @@ impl<'a> Loop<'a> {
             let id = next.1;
             let Some(room) = self.resources.enter(&self.planner.pipeline.tasks[id.0], &mut blocked) else { continue };
             let Some(queued) = self.queue.remove(id) else { continue };
+            match self.claim(&queued.key) {
+                Ok(Claim::Mine) => {}
+                Ok(Claim::Others) => {
+                    self.resources.leave(&room);
+                    self.leave_to_other(id, queued);
+                    continue;
+                }
+                Ok(Claim::Done(known)) => {
+                    self.resources.leave(&room);
+                    self.revived.remove(&id);
+                    self.settle(id, *known, Ended::Cached, 0.0, None)?;
+                    continue;
+                }
+                Err(error) => {
+                    self.resources.leave(&room);
+                    self.fail(id, &error, 0.0, None);
+                    continue;
+                }
+            }
             match self.gather_inputs(id) {
                 Ok(Found::Inputs(inputs)) => {
                     self.states[id.0] = State::Running;
@@ -42,18 +70,39 @@ impl<'a> Loop<'a> {
                 }
                 Ok(Found::Gone(needs)) => {
                     self.resources.leave(&room);
+                    self.planner.store.release(&queued.key);
                     self.making.remove(&queued.key);
                     self.states[id.0] = State::Wanted;
                     self.revive(id, &needs);
                 }
                 Err(error) => {
                     self.resources.leave(&room);
+                    self.planner.store.release(&queued.key);
                     self.summary.damaged |= super::is_damage(&error);
                     self.fail(id, &error, 0.0, None);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Makes sure that no other engine on this store does the task, and that none has done it meanwhile (DESIGN rule 8).
+    fn claim(&self, key: &Digest) -> Result<Claim> {
+        let store = self.planner.store;
+        if !store.claim(key)? {
+            return Ok(Claim::Others);
+        }
+        match self.planner.standing(*key) {
+            Ok(None) => Ok(Claim::Mine),
+            Ok(Some(known)) => {
+                store.release(key);
+                Ok(Claim::Done(Box::new(known)))
+            }
+            Err(error) => {
+                store.release(key);
+                Err(error)
+            }
+        }
     }
 
     /// An error, before anything starts, for every need that no setting of this machine meets.

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// How long a task waits that another engine is doing.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// A task that waits for its next try.
 pub(super) struct Resting {
     until: Instant,
@@ -35,6 +38,11 @@ impl Loop<'_> {
         self.states[id.0] = super::State::Queued;
         self.resting.push(Resting { until: Instant::now() + rest, id, queued });
         true
+    }
+
+    /// Another engine on this store does the task: it is asked for again soon.
+    pub(super) fn leave_to_other(&mut self, id: TaskId, queued: Queued) {
+        self.resting.push(Resting { until: Instant::now() + ASK_AGAIN, id, queued });
     }
 
     /// Queues the tasks that have rested; says how long the loop may sleep.

@@ -208,7 +208,9 @@ fn prepare(root: &Path) -> io::Result<()> {
         Ok(entries) if !root.join("VERSION").exists() => {
             for entry in entries {
                 let name = entry?.file_name();
-                if !name.to_str().is_some_and(|name| FOLDERS.contains(&name) || KNOWN.contains(&name)) {
+                // The last is VERSION, while another process writes it.
+                let ours = |name: &str| FOLDERS.contains(&name) || KNOWN.contains(&name) || name.starts_with(".tomograph-");
+                if !name.to_str().is_some_and(ours) {
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, "the folder is no store and holds other things"));
                 }
             }

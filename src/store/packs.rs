@@ -125,11 +125,8 @@ impl Packs {
             return Ok(());
         }
         let mine = |name: &str| inner.writer.as_ref().is_some_and(|writer| writer.name == name);
-        let there: Vec<(String, PathBuf, u64)> = self
-            .list()?
-            .into_iter()
-            .filter_map(|(name, path)| fs::metadata(&path).ok().map(|file| (name, path, file.len())))
-            .collect();
+        let there: Vec<(String, PathBuf, u64)> =
+            self.list()?.into_iter().filter_map(|(name, path)| fs::metadata(&path).ok().map(|file| (name, path, file.len()))).collect();
         let lengths: BTreeMap<String, u64> =
             there.iter().filter(|(name, ..)| !mine(name)).map(|(name, _, length)| (name.clone(), *length)).collect();
         if lengths == inner.lengths && !inner.files.is_empty() {

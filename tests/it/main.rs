@@ -24,6 +24,7 @@ mod commands;
 mod crash;
 #[cfg(feature = "torch")]
 mod demo;
+mod engines;
 mod failure;
 mod kills;
 #[cfg(feature = "torch")]
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         crash::trials(),
         #[cfg(feature = "torch")]
         demo::trials(),
+        engines::trials(),
         failure::trials(),
         kills::trials(),
         #[cfg(feature = "torch")]
