@@ -53,7 +53,7 @@ enum Command {
     #[command(hide = true)]
     Work(work::WorkArgs),
     #[command(hide = true)]
-    ExecChild(work::ExecChildArgs),
+    EndAfter(work::EndAfterArgs),
 }
 
 /// Reads the command line and does what it says.
@@ -75,6 +75,6 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Kinds(args) => kinds::kinds(&args, KINDS),
         Command::Features(args) => features::features(&args),
         Command::Work(args) => work::work(&args, KINDS),
-        Command::ExecChild(args) => work::exec_child(&args),
+        Command::EndAfter(args) => work::end_after(&args),
     }
 }

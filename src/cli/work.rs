@@ -1,13 +1,11 @@
-//! Hidden commands by which the program runs itself: guarded items, and programs that must end with their engine.
+//! Hidden commands by which the program runs itself: guarded items, and the guardian of a run.
 
 use super::exit::Exit;
-use crate::run::{die_with_parent, guard};
+use crate::run::guard;
 use crate::stage::Kind;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use std::ffi::OsString;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::path::PathBuf;
 
 /// Run items of a kind that parses foreign bytes, for the engine that started this.
 #[derive(Args)]
@@ -22,18 +20,14 @@ pub(super) fn work(args: &WorkArgs, kinds: &'static [Kind]) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Become another program that ends when the engine ends.
+/// End what a run has started as soon as standard input closes, unless the run has ended well.
 #[derive(Args)]
-pub(super) struct ExecChildArgs {
-    /// Process id of the engine
-    parent: u32,
-    /// The program and its arguments
-    #[arg(last = true, required = true)]
-    argv: Vec<OsString>,
+pub(super) struct EndAfterArgs {
+    /// The run's file in the store
+    live: PathBuf,
 }
 
-pub(super) fn exec_child(args: &ExecChildArgs) -> Result<Exit> {
-    die_with_parent(args.parent)?;
-    let (program, rest) = args.argv.split_first().context("no program is named")?;
-    Err(Command::new(program).args(rest).exec()).with_context(|| format!("cannot start {}", program.display()))
+pub(super) fn end_after(args: &EndAfterArgs) -> Result<Exit> {
+    crate::run::end_after(&args.live)?;
+    Ok(Exit::Done)
 }

@@ -1,7 +1,8 @@
 //! Starts child processes and ends them.
 //!
 //! One long-lived thread starts all children, because a parent-death signal is sent when the *thread* that started a child
-//! ends. Each child leads its own process group, so that ending it ends what it started. Knows nothing of tasks.
+//! ends. Each child leads its own process group, so that ending it ends what it started. Programs know nothing of such signals: with
+//! the first child a guardian is started, which ends them all when the engine is gone. Knows nothing of tasks.
 
 use super::survivors::RUN;
 use crate::store::{Live, Store};
@@ -9,7 +10,8 @@ use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -20,8 +22,18 @@ type Request = (Command, Sender<io::Result<Child>>);
 pub(super) struct Children {
     requests: Sender<Request>,
     alive: Arc<Mutex<BTreeSet<u32>>>,
-    /// Name of the run, and where its children are noted.
-    run: Arc<OnceLock<(String, Option<Live>)>>,
+    run: Arc<OnceLock<Run>>,
+}
+
+/// The run that children belong to. Dropped in this order: the guardian finds nothing to do after a run that ended well.
+struct Run {
+    name: String,
+    /// Where its children are noted.
+    live: Option<Live>,
+    /// Ends what is noted when its standard input closes.
+    guardian: Mutex<Option<Child>>,
+    /// This very program, which is also the guardian.
+    program: PathBuf,
 }
 
 impl Children {
@@ -44,23 +56,34 @@ impl Children {
     }
 
     /// Says that the run `name` lives, so that what it starts can be found if it is killed.
-    pub(super) fn begin(&self, store: &Store, name: &str) -> Result<()> {
+    pub(super) fn begin(&self, store: &Store, name: &str, program: &Path) -> Result<()> {
         let live = store.begin_live(name)?;
-        let _ = self.run.set((name.to_owned(), live));
+        let _ = self.run.set(Run { name: name.to_owned(), live, guardian: Mutex::default(), program: program.to_owned() });
         Ok(())
     }
 
     /// Starts a child in a process group of its own, and remembers it until [`Children::ended`].
     pub(super) fn start(&self, mut command: Command) -> io::Result<Child> {
-        if let Some((name, _)) = self.run.get() {
-            command.env(RUN, name);
+        if let Some(run) = self.run.get() {
+            command.env(RUN, &run.name);
+            self.start_guardian(run)?;
         }
         let child = self.start_unlisted(command)?;
-        if let Some((_, Some(live))) = self.run.get() {
+        if let Some(live) = self.run.get().and_then(|run| run.live.as_ref()) {
             live.note(child.id());
         }
         self.lock().insert(child.id());
         Ok(child)
+    }
+
+    fn start_guardian(&self, run: &Run) -> io::Result<()> {
+        let mut guardian = run.guardian.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (None, Some(live)) = (&*guardian, &run.live) {
+            let mut command = Command::new(&run.program);
+            command.arg("end-after").arg(live.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            *guardian = Some(self.start_unlisted(command)?);
+        }
+        Ok(())
     }
 
     /// Starts a child that the caller ends: `end_all` does not.
@@ -101,13 +124,4 @@ pub(super) fn end_group(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
     }
-}
-
-/// What a child does first: asks to be ended when its parent ends, and ends if that has already happened.
-pub fn die_with_parent(parent: u32) -> Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("cannot ask for the parent-death signal")?;
-    let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    anyhow::ensure!(i64::from(now) == i64::from(parent), "the program that started this one has ended");
-    Ok(())
 }

@@ -54,9 +54,8 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
 /// Runs the program to its end.
 fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &Policy, around: &Surroundings) -> Result<()> {
     let program = &argv[0];
-    // The program is started by this one, which asks for the parent-death signal and then becomes it.
-    let mut command = Command::new(&job.program);
-    command.arg("exec-child").arg(std::process::id().to_string()).arg("--").args(argv).current_dir(&job.root);
+    let mut command = Command::new(program);
+    command.args(&argv[1..]).current_dir(&job.root);
     command.env_clear();
     let passed = ["PATH", "HOME", "LANG"].into_iter().chain(policy.env.iter().map(String::as_str));
     command.envs(passed.filter_map(|name| Some((name, around.environment.get(name)?))));

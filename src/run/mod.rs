@@ -33,9 +33,9 @@ mod turns;
 mod valid;
 mod whole;
 
-pub use children::die_with_parent;
 pub use events::{Ended, Event, Summary};
 pub use quarantine::{DECISIONS, Decision, Decisions, set_aside};
+pub use survivors::end_after;
 
 use crate::content::Digest;
 use crate::pipeline::TaskId;
@@ -181,7 +181,7 @@ pub fn run<'a>(
         run.refuse_unmet_needs()?;
         if !run.queue.is_empty() {
             survivors::end(planner.store)?;
-            children.begin(planner.store, run.journal.id())?;
+            children.begin(planner.store, run.journal.id(), &options.program)?;
         }
         run.drive(&start, &inbox, interrupted)
     })?;

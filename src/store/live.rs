@@ -41,6 +41,11 @@ pub struct Live {
 }
 
 impl Live {
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Notes a process that was started. That it cannot be noted stops nothing: only a kill would make it matter.
     pub fn note(&self, pid: u32) {
         if let Some(at) = start_of(&pid.to_string()) {
@@ -61,7 +66,7 @@ pub struct Left {
     pub run: String,
     pub children: Vec<Started>,
     path: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Left {
@@ -114,10 +119,7 @@ impl Store {
                 // Processes of another machine are its own business.
                 Some(Line::At { host: other, .. }) if *other != host => {}
                 Some(Line::At { here: there, .. }) if *there == here => {
-                    let children =
-                        lines.iter().filter_map(|line| if let Line::Child(child) = line { Some(*child) } else { None }).collect();
-                    let run = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    left.push(Left { run, children, path, _lock: file });
+                    left.push(Left { _lock: Some(file), ..left_of(path, &lines) });
                 }
                 // Before the last boot, or killed before it could say where it is: nothing is left of it.
                 _ => drop(fs::remove_file(&path)),
@@ -125,6 +127,18 @@ impl Store {
         }
         Ok(left)
     }
+}
+
+/// What the run with this file had started when it was killed; none where it has ended well. For its guardian: nothing is locked.
+pub fn left_at(live: &Path) -> Option<Left> {
+    let lines = read_lines(live).ok()?;
+    Some(left_of(live.to_owned(), &lines))
+}
+
+fn left_of(path: PathBuf, lines: &[Line]) -> Left {
+    let children = lines.iter().filter_map(|line| if let Line::Child(child) = line { Some(*child) } else { None }).collect();
+    let run = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Left { run, children, path, _lock: None }
 }
 
 /// When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`); none where it is not there.

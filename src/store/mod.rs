@@ -32,7 +32,7 @@ mod session;
 pub mod sources;
 
 pub use files::{Damaged, replace};
-pub use live::{Left, Live, Started, start_of};
+pub use live::{Left, Live, Started, left_at, start_of};
 pub use memo::{Hashed, Stamp, Unreadable};
 pub use records::{OutputRecord, Published, Record};
 pub use runs::{Run, RunLog, RunTask, now, utc};

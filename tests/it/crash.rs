@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let trials = trials![
         every_crash_point_is_tried,
         a_killed_engine_takes_its_commands_along,
+        a_killed_engine_takes_along_what_its_commands_started,
         what_a_killed_engine_left_ends_before_anything_starts,
         what_a_live_engine_runs_is_left_alone,
     ];
@@ -120,8 +121,19 @@ fn engine_with_a_grandchild() -> (Space, Child, String) {
     (space, engine, pid)
 }
 
+fn a_killed_engine_takes_along_what_its_commands_started() {
+    let (_space, mut engine, pid) = engine_with_a_grandchild();
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    wait("what the killed engine's command had started to end", || !alive(&pid));
+}
+
 fn what_a_killed_engine_left_ends_before_anything_starts() {
     let (space, mut engine, pid) = engine_with_a_grandchild();
+    // The guardian first, so that nobody is there to end what the engine started.
+    let guardian = guardian_of(engine.id());
+    assert!(space.command("kill").args(["-9", &guardian]).status().unwrap().success());
+    wait("the guardian to end", || !alive(&guardian));
     engine.kill().unwrap();
     engine.wait().unwrap();
     assert!(alive(&pid), "nobody ends it but the next run");
@@ -129,6 +141,17 @@ fn what_a_killed_engine_left_ends_before_anything_starts() {
     assert_eq!(space.run("run numbers.toml --json").success().tasks("ran"), ["total"]);
     assert!(!alive(&pid));
     assert_eq!(fs::read_dir(space.path("cache/live")).unwrap().count(), 0);
+}
+
+/// The child of an engine that ends its programs after it.
+fn guardian_of(engine: u32) -> String {
+    let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let is_guardian = |pid: &String| {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        read("stat").rsplit_once(") ").is_some_and(|(_, rest)| rest.split(' ').nth(1) == Some(&engine.to_string()))
+            && read("cmdline").contains("end-after")
+    };
+    processes.into_iter().find(is_guardian).unwrap()
 }
 
 fn what_a_live_engine_runs_is_left_alone() {
