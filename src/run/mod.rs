@@ -14,6 +14,7 @@ mod devices;
 mod events;
 mod failure;
 pub mod guard;
+mod items;
 mod lend;
 mod moves;
 pub mod order;
@@ -94,6 +95,8 @@ enum Message {
 /// How a started task ended.
 struct End {
     result: Result<Record>,
+    /// Items of a map kind that were treated now.
+    items_ran: u64,
     seconds: f64,
     log: PathBuf,
     room: Room,
@@ -333,7 +336,8 @@ impl<'a> Loop<'a> {
         self.planner.store.release(&end.queued.key);
         match end.result {
             Ok(record) => {
-                self.summary.items_ran += record.items;
+                self.summary.items_ran += end.items_ran;
+                self.summary.items_cached += record.items.saturating_sub(end.items_ran);
                 self.revived.remove(&id);
                 self.settle(id, Known { key: record.key, record }, Ended::Ran, end.seconds, Some(end.log))
             }

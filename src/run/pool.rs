@@ -4,12 +4,12 @@
 
 use super::children::Children;
 use super::guard::{Guard, Limits};
+use super::items::{Items, Treated};
 use super::quarantine::{QUARANTINE, quarantine_of};
 use super::task::{Job, Made};
 use super::turns;
 use crate::content::Tree;
 use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Row, Work};
-use crate::store::Store;
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The file of a map's output that lists its rows.
 const INDEX: &str = "index.tsv";
+/// Progress is told so many times at most.
+const STEPS: u64 = 500;
 
 /// Treats one item, here or in a guarded child.
 type Treat<'t> = dyn Fn(&Item, &Inputs) -> Result<Each> + Sync + 't;
@@ -37,7 +39,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, childre
             } else {
                 Box::new(move |item, whole| unguarded(map, item, whole))
             };
-            map_items(job, kind, map, items, writes, &*each)
+            map_items(job, kind, &params.params(), map, (items, writes), &*each)
         }
         Work::Whole | Work::Torch => bail!("{} does not work item by item", kind.name),
     }
@@ -70,23 +72,41 @@ fn unguarded(map: &dyn MapWork, item: &Item, whole: &Inputs) -> Result<Each> {
     })
 }
 
-fn map_items(job: &Job, kind: &Kind, map: &dyn MapWork, item_ports: &[&str], writes: &[&str], each: &Treat) -> Result<Made> {
+fn map_items(
+    job: &Job,
+    kind: &Kind,
+    params: &serde_json::Value,
+    map: &dyn MapWork,
+    (item_ports, writes): (&[&str], &[&str]),
+    each: &Treat,
+) -> Result<Made> {
     let whole = whole_ports(&job.inputs, item_ports);
     let mut items = map.items(&job.inputs)?;
     items.sort_by(|a, b| a.item.cmp(&b.item));
-    let count = items.len() as u64;
-    let done = AtomicU64::new(0);
-    let treat = |item: &Item| -> Result<Treated> {
+    let cache = Items::look(job.store, kind, params, map, &items, &whole)?;
+    let (count, known) = (items.len() as u64, cache.known() as u64);
+    if known > 0 {
+        job.note(Note::Log(format!("{known} of {count} items were treated before")));
+    }
+    let (done, step) = (AtomicU64::new(0), count / STEPS + 1);
+    let treat = |(at, item): &(usize, &Item)| -> Result<Treated> {
         job.check()?;
-        let treated = keep(job.store, item, each(item, &whole).with_context(|| format!("item {}", item.item))?)?;
+        let treated = match cache.get(*at, item) {
+            Some(treated) => treated,
+            None => cache.keep(*at, item, each(item, &whole).with_context(|| format!("item {}", item.item))?)?,
+        };
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        job.note(Note::Progress { done, of: count, text: String::new() });
+        if done % step == 0 || done == count {
+            job.note(Note::Progress { done, of: count, text: String::new() });
+        }
         Ok(treated)
     };
-    let treated: Vec<Treated> = turns::each(&items, treat)?;
+    let numbered: Vec<(usize, &Item)> = items.iter().enumerate().collect();
+    let treated = turns::each(&numbered, treat);
+    cache.finish()?;
 
     let (mut rows, mut aside) = (Vec::new(), Vec::new());
-    for (item, treated) in items.iter().zip(treated) {
+    for (item, treated) in items.iter().zip(treated?) {
         match treated {
             Treated::Rows(made) => rows.extend(made),
             Treated::Aside { class, reason } => aside.push(Aside { item: item.item.clone(), kind: kind.name.into(), class, reason }),
@@ -97,31 +117,7 @@ fn map_items(job: &Job, kind: &Kind, map: &dyn MapWork, item_ports: &[&str], wri
     let quarantined = aside.len() as u64;
     let tree = gather(job, writes, item_ports[0], rows, aside, job.identified(kind.name))?;
     let outputs = BTreeMap::from([(kind.outputs[0].name.to_owned(), tree)]);
-    Ok(Made { outputs, items: count, quarantined })
-}
-
-enum Treated {
-    Rows(Vec<Row>),
-    Aside { class: String, reason: String },
-}
-
-/// Puts an item's files into the store and overlays what it wrote on what it carries.
-fn keep(store: &Store, item: &Item, each: Each) -> Result<Treated> {
-    let made = match each {
-        Each::Quarantined { class, reason } => return Ok(Treated::Aside { class, reason }),
-        Each::Made(made) => made,
-    };
-    let mut rows = Vec::with_capacity(made.len());
-    for one in made {
-        let mut values = item.row.clone();
-        values.extend(one.row);
-        let mut files = Vec::with_capacity(one.files.len());
-        for (path, bytes) in one.files {
-            files.push((path, store.put_bytes(&bytes)?));
-        }
-        rows.push(Row { item: one.item.unwrap_or_else(|| item.item.clone()), values, files });
-    }
-    Ok(Treated::Rows(rows))
+    Ok(Made { outputs, items: count, items_ran: count - known, quarantined })
 }
 
 /// The output's tree: every row's files, `index.tsv`, and `quarantine.tsv` where an item was set aside here or before.

@@ -39,9 +39,12 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
             let started = Instant::now();
             let log = planner.store.log_path(&queued.key);
             let work = Carried { planner, options, id, children, cancelled, sender: &sender };
-            let result = work.carry_out(&queued, inputs, room.slot.as_ref());
+            let (result, items_ran) = match work.carry_out(&queued, inputs, room.slot.as_ref()) {
+                Ok((record, items_ran)) => (Ok(record), items_ran),
+                Err(error) => (Err(error), 0),
+            };
             let seconds = started.elapsed().as_secs_f64();
-            let _ = sender.send(Message::Ended(id, Box::new(End { result, seconds, log, room, queued })));
+            let _ = sender.send(Message::Ended(id, Box::new(End { result, items_ran, seconds, log, room, queued })));
         });
     }
 }
@@ -69,7 +72,7 @@ struct Carried<'t, 'a> {
 }
 
 impl Carried<'_, '_> {
-    fn carry_out(&self, queued: &Queued, inputs: Inputs, slot: Option<&Slot>) -> Result<Record> {
+    fn carry_out(&self, queued: &Queued, inputs: Inputs, slot: Option<&Slot>) -> Result<(Record, u64)> {
         let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
         let started = (crate::store::now(), Instant::now());
         let log = Mutex::new(if queued.tries == 0 { store.log_file(&queued.key)? } else { self.log_again(&queued.key)? });
@@ -105,9 +108,12 @@ impl Carried<'_, '_> {
             cancelled: self.cancelled,
             notes: Box::new(note),
         };
-        let result = self.make(&job, queued, slot).and_then(|made| self.record(queued, &job, made, &started, slot, &warnings));
+        let result = self.make(&job, queued, slot).and_then(|made| {
+            let items_ran = made.items_ran;
+            Ok((self.record(queued, &job, made, &started, slot, &warnings)?, items_ran))
+        });
         match &result {
-            Ok(record) => line(&format!("done in {:.1} s", record.seconds)),
+            Ok((record, _)) => line(&format!("done in {:.1} s", record.seconds)),
             Err(error) => line(&format!("failed: {error:#}")),
         }
         result

@@ -104,5 +104,7 @@ impl Deadline {
 pub(super) struct Made {
     pub(super) outputs: BTreeMap<String, Tree>,
     pub(super) items: u64,
+    /// Of them, those not treated before.
+    pub(super) items_ran: u64,
     pub(super) quarantined: u64,
 }

@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Puts large blobs at their places, durable, so that a record of them may be appended.
-    pub(super) fn sync_large(&self) -> Result<()> {
+    pub fn sync_large(&self) -> Result<()> {
         // Held to the end: who calls second must not return before the first has finished with the second's blobs.
         let _flushing = lock(&self.flushing);
         let batch = std::mem::take(&mut *lock(&self.pending));
@@ -114,18 +114,26 @@ impl Store {
         let Some(mut tree) = Tree::from_manifest(&bytes, identified) else {
             bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() });
         };
-        let small: Vec<Digest> = tree.files.values().filter(|file| file.size < SMALL).map(|file| file.digest).collect();
-        let packed = self.packs.find_all(Tag::Blob, &small).map_err(|error| self.trouble(error))?;
-        for file in tree.files.values_mut() {
-            file.place = match packed.get(&file.digest).and_then(|spots| spots.first()) {
-                Some(spot) => spot.place(),
-                None => self.blob(&file.digest).into(),
-            };
+        let wanted: Vec<(Digest, u64)> = tree.files.values().map(|file| (file.digest, file.size)).collect();
+        for (file, place) in tree.files.values_mut().zip(self.places(&wanted)?) {
+            let Some(place) = place else { return Ok(None) };
+            file.place = place;
         }
-        let there = |file: &FileRef| file.place.at.is_some() || has_size(&file.place.file, file.size);
-        let files = &tree.files;
-        let whole = if files.len() < 64 { files.values().all(there) } else { files.par_iter().all(|(_, file)| there(file)) };
-        Ok(whole.then_some(tree))
+        Ok(Some(tree))
+    }
+
+    /// Where blobs of these digests and lengths lie; none for one that is gone or cut short.
+    pub fn places(&self, blobs: &[(Digest, u64)]) -> Result<Vec<Option<Place>>> {
+        let small: Vec<Digest> = blobs.iter().filter(|(_, size)| *size < SMALL).map(|(digest, _)| *digest).collect();
+        let packed = self.packs.find_all(Tag::Blob, &small).map_err(|error| self.trouble(error))?;
+        let find = |(digest, size): &(Digest, u64)| match packed.get(digest).and_then(|spots| spots.first()) {
+            Some(spot) => Some(spot.place()),
+            None => {
+                let place = self.blob(digest);
+                has_size(&place, *size).then(|| place.into())
+            }
+        };
+        Ok(if blobs.len() < 64 { blobs.iter().map(find).collect() } else { blobs.par_iter().map(find).collect() })
     }
 
     /// A file that holds exactly the bytes of a blob, for programs and people that want one. Never write there.

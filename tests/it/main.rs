@@ -26,6 +26,7 @@ mod crash;
 mod demo;
 mod engines;
 mod failure;
+mod items;
 mod kills;
 #[cfg(feature = "torch")]
 mod learn;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         learn::trials(),
         lend::trials(),
+        items::trials(),
         limits::trials(),
         odd::trials(),
         pipelines::trials(),
