@@ -130,10 +130,12 @@ impl Layout {
             );
         }
         let params = scratch.join("params.json");
-        let seed = job.coordinates.get("seed");
-        let text = serde_json::json!({"params": stage.params, "coordinates": job.coordinates, "seed": seed});
-        #[expect(clippy::disallowed_methods, reason = "scratch: gone with the task")]
-        std::fs::write(&params, serde_json::to_vec_pretty(&text)?).context("cannot write the params file")?;
+        if stage.argv.iter().flatten().any(|piece| *piece == Piece::ParamsFile) {
+            let seed = job.coordinates.get("seed");
+            let text = serde_json::json!({"params": stage.params, "coordinates": job.coordinates, "seed": seed});
+            #[expect(clippy::disallowed_methods, reason = "scratch: gone with the task")]
+            std::fs::write(&params, serde_json::to_vec_pretty(&text)?).context("cannot write the params file")?;
+        }
         Ok(Self { inputs, files, outputs: folder, params, progress: scratch.join("progress.jsonl") })
     }
 

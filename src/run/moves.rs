@@ -114,7 +114,8 @@ impl<'a> Loop<'a> {
             return Ok(());
         }
         let text = unmet.into_iter().collect::<Vec<_>>().join("\n");
-        self.journal.end(&serde_json::json!({ "refused": text }))?;
+        // It is as if this run had never begun.
+        self.planner.store.forget_run(&self.options.pipeline_id, self.journal.id());
         Err(super::Unmet(text).into())
     }
 

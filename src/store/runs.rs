@@ -162,6 +162,11 @@ impl Store {
         Ok(runs)
     }
 
+    /// Removes the journal of a run in which nothing was done.
+    pub fn forget_run(&self, pipeline: &str, id: &str) {
+        let _ = fs::remove_file(self.journals(pipeline).join(format!("{id}.jsonl")));
+    }
+
     fn journals(&self, pipeline: &str) -> PathBuf {
         self.root().join("runs").join(Digest::of(pipeline.as_bytes()).short())
     }

@@ -102,6 +102,7 @@ fn needs_that_cannot_be_met_stop_the_run_before_it_starts() {
     space.run("run work.toml").exits(2).says(&["stage `work`", "needs.gpu = 1", "--cpu"]);
     space.run("run work.toml --cpu").exits(2).says(&["stage `work`", "3 GiB", "2 GiB", "tomograph.local.toml"]);
     assert!(!space.path("seen.txt").exists(), "nothing may have started");
+    space.run("log work.toml").success().says(&["no run yet"]);
     space.write("tomograph.local.toml", "memory = \"4GiB\"\n[devices]\ngpus = []\n");
     space.run("run work.toml --cpu").success();
     assert_eq!(seen(&space), ["0", "1 cpu", "2 cpu"]);
