@@ -1,12 +1,16 @@
 //! The command line: one file per subcommand. The only place that prints, reads the environment and picks an exit code.
 
 mod across;
+mod attempt;
 mod check;
+mod complete;
 mod diagnostics;
+mod doctor;
 mod exit;
 mod export;
 mod features;
 mod grid;
+mod init;
 mod kinds;
 mod log;
 mod plan;
@@ -17,6 +21,7 @@ mod quarantine;
 mod reading;
 mod results;
 mod run;
+mod schema;
 mod show;
 mod why;
 mod work;
@@ -49,6 +54,13 @@ enum Command {
     Log(log::LogArgs),
     Quarantine(quarantine::QuarantineArgs),
     Kinds(kinds::KindsArgs),
+    Try(attempt::TryArgs),
+    Init(init::InitArgs),
+    Doctor(doctor::DoctorArgs),
+    Schema(schema::SchemaArgs),
+    Completions(complete::CompletionsArgs),
+    #[command(hide = true)]
+    Complete(complete::CompleteArgs),
     Features(features::FeaturesArgs),
     #[command(hide = true)]
     Work(work::WorkArgs),
@@ -73,6 +85,12 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Log(args) => log::log(&args, KINDS),
         Command::Quarantine(args) => quarantine::quarantine(&args, KINDS),
         Command::Kinds(args) => kinds::kinds(&args, KINDS),
+        Command::Try(args) => attempt::attempt(&args, KINDS),
+        Command::Init(args) => init::init(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Schema(args) => schema::schema(&args, KINDS),
+        Command::Completions(args) => complete::completions(&args),
+        Command::Complete(args) => complete::complete(&args, &<Cli as clap::CommandFactory>::command(), KINDS),
         Command::Features(args) => features::features(&args),
         Command::Work(args) => work::work(&args, KINDS),
         Command::EndAfter(args) => work::end_after(&args),

@@ -2,7 +2,7 @@
 
 use super::diagnostics;
 use super::exit::{Shown, Wrong};
-use super::reading::{Place, Reading, load_pipeline};
+use super::reading::{Local, Place, Reading, load_pipeline};
 use crate::pipeline::{Overlay, Pipeline, Severity, TaskId};
 use crate::plan::Planner;
 use crate::stage::Kind;
@@ -12,7 +12,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 
 /// Which pipeline, with what laid over it.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(super) struct Selection {
     /// The pipeline: a TOML file
     #[arg(value_name = "PIPELINE")]
@@ -78,9 +78,18 @@ impl Project {
         }
         let pipeline = loaded.pipeline.ok_or(Shown)?;
         let store = Store::open(&local.store_in(&root), &index_folder())?;
+        Ok(Self::of(root, format!("{}:{inside}", shared.project.id), pipeline, store, local))
+    }
+
+    /// A pipeline without a project around it, in a store of its own.
+    pub(super) fn alone(root: PathBuf, pipeline: Pipeline, store: Store) -> Self {
+        Self::of(root, pipeline.name.clone(), pipeline, store, Local::default())
+    }
+
+    fn of(root: PathBuf, pipeline_id: String, pipeline: Pipeline, store: Store, local: Local) -> Self {
         let jobs = local.jobs.filter(|jobs| *jobs > 0).or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
-        Ok(Self {
-            pipeline_id: format!("{}:{inside}", shared.project.id),
+        Self {
+            pipeline_id,
             root,
             pipeline,
             store,
@@ -89,7 +98,7 @@ impl Project {
             gpus: local.devices.gpus,
             cpu_slots: local.devices.cpu_slots.unwrap_or(1),
             state_every: local.state_every.filter(|seconds| *seconds >= 0.0).unwrap_or(120.0),
-        })
+        }
     }
 
     /// The tasks that references name; with none, no task (which means all of them to a planner).

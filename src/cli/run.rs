@@ -4,10 +4,12 @@ use super::across;
 use super::exit::{Exit, print};
 use super::progress::{Screen, hashing};
 use super::project::{Project, Selection, worker};
+use crate::plan::Planner;
 use crate::run::{Options, Summary};
 use crate::stage::Kind;
 use anyhow::{Context as _, Result};
 use clap::Args;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Only tasks whose key is not in the store run. A run can be stopped at any moment (ctrl-C, kill, power) and run again: what had
 /// ended is kept, and a training goes on from its last state. Exit codes: 0 done, 1 a task failed, 2 the pipeline or the
 /// command line is wrong, 3 done but items are in quarantine that nobody has accepted, 4 the store is damaged, 130 interrupted.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     selection: Selection,
@@ -43,11 +45,27 @@ pub(super) struct RunArgs {
     json: bool,
 }
 
+impl RunArgs {
+    /// A pipeline as it is, with nothing else asked for.
+    pub(super) fn plain(pipeline: &Path, cpu: bool) -> Self {
+        Self { selection: Selection::plain(pipeline), cpu, ..Self::default() }
+    }
+}
+
 pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&args.selection, kinds)?;
     let only = project.find(&args.selection.only)?;
     let planner = project.planner(&only, &hashing(args.json))?;
     across::warn(&project, &planner, args.json)?;
+    let summary = carry_out(&project, &planner, args)?;
+    if !args.json {
+        print(&closing(&summary))?;
+    }
+    Ok(exit_of(&summary))
+}
+
+/// Runs what a planner has planned, showing how far it is.
+pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) -> Result<Summary> {
     let options = Options {
         jobs: args.jobs.filter(|jobs| *jobs > 0).unwrap_or(project.jobs),
         memory: project.memory,
@@ -70,12 +88,9 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let interrupted = Arc::new(AtomicBool::new(false));
     listen_for_interrupts(interrupted.clone())?;
     let mut screen = Screen::new(args.json, planner.wanted.len() as u64);
-    let summary = crate::run::run(&planner, &options, &interrupted, &mut |event| screen.show(event))?;
+    let summary = crate::run::run(planner, &options, &interrupted, &mut |event| screen.show(event))?;
     screen.finish(&summary);
-    if !args.json {
-        print(&closing(&summary))?;
-    }
-    Ok(exit_of(&summary))
+    Ok(summary)
 }
 
 /// Ends the program at the second interrupt; the first lets the run put things away.
@@ -93,7 +108,7 @@ fn environment() -> std::collections::BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
-fn exit_of(summary: &Summary) -> Exit {
+pub(super) fn exit_of(summary: &Summary) -> Exit {
     if summary.interrupted {
         Exit::Interrupted
     } else if summary.damaged {
@@ -107,7 +122,7 @@ fn exit_of(summary: &Summary) -> Exit {
     }
 }
 
-fn closing(summary: &Summary) -> String {
+pub(super) fn closing(summary: &Summary) -> String {
     let mut text = String::new();
     for (task, message, log) in &summary.failures {
         text.push_str(&format!("failed: {task}: {message}\n"));

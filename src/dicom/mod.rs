@@ -1,6 +1,7 @@
 //! DICOM as a study needs it: bytes to header fields and pixels. Knows nothing of stages.
 
 pub mod charset;
+pub mod codecs;
 pub mod header;
 mod jpeg12;
 pub mod names;

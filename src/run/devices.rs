@@ -38,7 +38,7 @@ pub(super) fn environment<'a>(slot: &'a Slot, inherited: &'a BTreeMap<String, St
 
 /// The masks of the GPUs that may be used. `inherited` is `CUDA_VISIBLE_DEVICES` as the engine was started with, `configured` what
 /// `tomograph.local.toml` lists in place of what is found here.
-pub(super) fn gpus(inherited: Option<&str>, configured: Option<&[String]>) -> Vec<String> {
+pub fn gpus(inherited: Option<&str>, configured: Option<&[String]>) -> Vec<String> {
     match configured {
         Some(listed) => visible(inherited, listed, |entry| listed.iter().any(|one| same(one, entry))),
         None => {

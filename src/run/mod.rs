@@ -34,6 +34,7 @@ mod turns;
 mod valid;
 mod whole;
 
+pub use devices::gpus;
 pub use events::{Ended, Event, Summary};
 pub use quarantine::{DECISIONS, Decision, Decisions, set_aside};
 pub use survivors::end_after;

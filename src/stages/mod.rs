@@ -15,6 +15,8 @@ mod report_table;
 #[cfg(test)]
 mod testing;
 
+pub use crate::dicom::codecs::known as codecs;
+
 use crate::stage::Kind;
 
 /// Every built-in kind.

@@ -39,6 +39,7 @@ mod programs;
 mod quarantine;
 mod rerun;
 mod scheduling;
+mod shell;
 mod space;
 mod study;
 mod tidy;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         quarantine::trials(),
         rerun::trials(),
         scheduling::trials(),
+        shell::trials(),
         tidy::trials(),
         words::trials(),
     ];

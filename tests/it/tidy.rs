@@ -45,6 +45,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stages", &["stage", "arrays", "cohort", "deid", "dicom", "image", "mids", "phantom", "report", "stats"]),
     ("stage", &[]),
     ("store", &[]),
+    ("mapped", &["content"]),
     // The second program: the declarations of its kinds, the work order, and arithmetic it shares.
     ("torch", &["stages", "stage", "run::order", "arrays", "cohort", "image", "report", "stats"]),
 ];
