@@ -25,6 +25,8 @@ pub trait Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'sta
     const KIND: &'static str;
     /// In every key. Raised when equal inputs and params would give other bytes.
     const REVISION: u32;
+    /// What each later revision changed, in a few words: `plan` and `why` give them as the reason.
+    const REVISIONS: &'static [(u32, &'static str)] = &[];
     /// Ports the stage connects.
     const INPUTS: &'static [Port];
     /// Ports it fills; the first is the main one.
@@ -134,6 +136,8 @@ pub struct Kind {
     pub name: &'static str,
     /// In every key.
     pub revision: u32,
+    /// See [`Params::REVISIONS`].
+    pub revisions: &'static [(u32, &'static str)],
     /// Input ports.
     pub inputs: &'static [Port],
     /// Output ports, the main one first.
@@ -175,6 +179,7 @@ impl Kind {
         Self {
             name: T::KIND,
             revision: T::REVISION,
+            revisions: T::REVISIONS,
             inputs: T::INPUTS,
             outputs: T::OUTPUTS,
             needs: T::NEEDS,

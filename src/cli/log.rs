@@ -1,25 +1,36 @@
-//! `tomograph log`: what ran, when, how long, and where its log is.
+//! `tomograph log`: what ran, why, where, how long, how to run it again, and where its log is.
 
+use super::accept;
 use super::exit::{Exit, print};
-use super::grid::{count, duration, grid};
+use super::grid::{count, duration};
+use super::history::{find_run, outcome, overrides};
 use super::project::{Project, Selection};
 use super::show::moment;
 use crate::stage::Kind;
-use crate::store::{Run, RunTask};
+use crate::store::{Record, Run, RunTask};
 use anyhow::Result;
 use clap::Args;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Runs and executions that are listed; older ones are only counted.
+/// Executions that are listed; older ones are only counted.
 const LISTED: usize = 20;
 
-/// Show what ran, when and how long, and where its log is
+/// Say what ran: why, where, how long, how to run it again, and where its log is
 ///
-/// Without TASK, the pipeline's runs, and what became of each task in the last one. With TASK (a stage, or cells of it), every time
-/// one of them ran or failed, with the place of its log.
+/// For example, `tomograph log pipelines/demo.toml 'train[seed=1]'` prints
+///
+///     2026-11-23 19:12:20 UTC  train[seed=1]: ran in 58.2 s on ward-7, cpu, 2 threads
+///         because params.learning_rate: 0.001 → 0.0005
+///         again   tomograph run pipelines/demo.toml --only 'train[seed=1]' --again 'train[seed=1]'
+///         log     cache/logs/3f/3f0c….log
+///
+/// Without TASK: what became of every task in the last run, or in the one named by --run. With TASK (a stage, or cells of it): every
+/// time one of them ran or failed. `tomograph history` lists the runs.
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct LogArgs {
     /// The pipeline: a TOML file
     #[arg(value_name = "PIPELINE")]
@@ -27,6 +38,12 @@ pub(super) struct LogArgs {
     /// A stage, or cells of it such as 'train[seed=1]'
     #[arg(value_name = "TASK")]
     task: Option<String>,
+    /// Of this run only: @NAME, @last, @prev, or the beginning of its line in `tomograph history`
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    /// One JSON object a line and execution
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
@@ -35,74 +52,163 @@ pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
         None => None,
         Some(task) => Some(project.find_one(task)?.0.into_iter().map(|id| project.pipeline.tasks[id.0].title()).collect()),
     };
-    let runs = project.store.runs(&project.pipeline_id)?;
-    print(&match titles {
+    let runs = match (&args.run, &titles) {
+        (Some(run), _) => vec![find_run(&project, run)?],
+        (None, Some(_)) => project.store.runs(&project.pipeline_id)?,
+        (None, None) => {
+            let last = project.store.run_ids(&project.pipeline_id)?.pop();
+            last.map(|id| project.store.run(&project.pipeline_id, &id)).transpose()?.into_iter().collect()
+        }
+    };
+    let told = Told { project: &project, pipeline: &args.pipeline };
+    print(&match &titles {
+        _ if runs.is_empty() && args.json => String::new(),
         _ if runs.is_empty() => "no run yet\n".to_owned(),
-        None => of_pipeline(&project, &runs),
-        Some(titles) => of_tasks(&project, &runs, &titles),
+        _ if args.json => told.objects(&runs, titles.as_ref())?,
+        Some(titles) => told.of_tasks(&runs, titles)?,
+        None => told.of_runs(&runs)?,
     })?;
     Ok(Exit::Done)
 }
 
-/// The runs, and the tasks of the last one.
-fn of_pipeline(project: &Project, runs: &[Run]) -> String {
-    let mut text = earlier(runs.len(), "run");
-    let mut rows = vec![["run", "began", "cached", "ran", "failed", "skipped", "took", ""].map(str::to_owned).to_vec()];
-    for run in runs.iter().rev().take(LISTED).rev() {
-        let tasks = |outcome: &str| run.tasks.iter().filter(|task| task.outcome == outcome).count().to_string();
-        let took = run.seconds.map(duration).unwrap_or_default();
-        let end = if run.seconds.is_none() { "not ended: killed, or running now" } else { "" };
-        let [cached, ran, failed, skipped] = ["cached", "ran", "failed", "skipped"].map(tasks);
-        rows.push(vec![run.id.clone(), moment(&run.started), cached, ran, failed, skipped, took, end.to_owned()]);
-    }
-    text.push_str(&grid(&rows, ""));
-    if let Some(last) = runs.last() {
-        let _ = writeln!(text, "\nthe last run");
-        let cached = last.tasks.iter().filter(|task| task.outcome == "cached").count();
-        last.tasks.iter().filter(|task| task.outcome != "cached").for_each(|task| text.push_str(&one(project, task, &task.task)));
-        if cached > 0 {
-            let _ = writeln!(text, "  {} cached", count(cached as u64, "task"));
+struct Told<'a> {
+    project: &'a Project,
+    pipeline: &'a Path,
+}
+
+impl Told<'_> {
+    /// Every task of a run.
+    fn of_runs(&self, runs: &[Run]) -> Result<String> {
+        let mut text = String::new();
+        for run in runs {
+            let took = run.seconds.map(|seconds| format!(" in {}", duration(seconds))).unwrap_or_default();
+            let _ = writeln!(text, "run {} of {}: {}{took}", run.id, moment(&run.started), outcome(run));
+            if let Some(note) = run.about["note"].as_str() {
+                let _ = writeln!(text, "  {note}");
+            }
+            for task in run.tasks.iter().filter(|task| task.outcome != "cached") {
+                text.push_str(&self.one(run, task, &task.task)?);
+            }
+            let cached = run.tasks.iter().filter(|task| task.outcome == "cached").count();
+            if cached > 0 {
+                let _ = writeln!(text, "  {} cached", count(cached as u64, "task"));
+            }
         }
+        Ok(text)
     }
-    text
+
+    /// Every time one of the tasks did something.
+    fn of_tasks(&self, runs: &[Run], titles: &BTreeSet<String>) -> Result<String> {
+        let all = runs.iter().flat_map(|run| run.tasks.iter().map(move |task| (run, task))).filter(|(_, task)| titles.contains(&task.task));
+        let (cached, done): (Vec<_>, Vec<_>) = all.partition(|(_, task)| task.outcome == "cached");
+        let mut text = match done.len().saturating_sub(LISTED) {
+            0 => String::new(),
+            more => format!("{} earlier\n", count(more as u64, "time")),
+        };
+        for (run, task) in done.iter().rev().take(LISTED).rev() {
+            text.push_str(&self.one(run, task, &format!("{}  {}", moment(&task.ended), task.task))?);
+        }
+        if let Some((_, last)) = cached.last() {
+            let _ = writeln!(text, "cached {}, last {}", count(cached.len() as u64, "time"), moment(&last.ended));
+        }
+        if text.is_empty() {
+            text.push_str("never ran\n");
+        }
+        Ok(text)
+    }
+
+    fn one(&self, run: &Run, task: &RunTask, title: &str) -> Result<String> {
+        let mut text = format!("  {title}: {}", task.outcome);
+        let worked = ["ran", "failed"].contains(&task.outcome.as_str());
+        let record = self.record(task)?;
+        if worked {
+            let _ = write!(text, " in {}{}", duration(task.seconds), place(run, record.as_ref()));
+        }
+        text.push('\n');
+        if !task.message.is_empty() {
+            let _ = writeln!(text, "      {}", task.message.replace('\n', "\n      "));
+        }
+        for reason in &task.reasons {
+            let _ = writeln!(text, "      because {}", reason.replace('\n', "\n      "));
+        }
+        if let Some(accepted) = record.as_ref().filter(|_| task.outcome == "accepted").and_then(|record| record.accepted.as_ref()) {
+            let _ = writeln!(text, "      {}", accept::told(accepted));
+        }
+        if worked {
+            let _ = writeln!(text, "      again   {}", self.again(run, task));
+        }
+        if let Some(log) = self.log_of(task) {
+            let _ = writeln!(text, "      log     {}", log.display());
+        }
+        Ok(text)
+    }
+
+    fn record(&self, task: &RunTask) -> Result<Option<Record>> {
+        let Some(key) = task.key.filter(|_| ["ran", "accepted"].contains(&task.outcome.as_str())) else { return Ok(None) };
+        Ok(self.project.store.records(&key)?.into_iter().next())
+    }
+
+    fn log_of(&self, task: &RunTask) -> Option<PathBuf> {
+        task.key.map(|key| self.project.store.log_path(&key)).filter(|path| path.exists())
+    }
+
+    /// A command line that does it once more, as it was then.
+    fn again(&self, run: &Run, task: &RunTask) -> String {
+        let mut words =
+            vec!["tomograph".to_owned(), "run".to_owned(), self.pipeline.display().to_string(), "--only".to_owned(), task.task.clone()];
+        if task.outcome == "ran" {
+            words.extend(["--again".to_owned(), task.task.clone()]);
+        }
+        let mut laid = overrides(&run.about).into_iter();
+        while let (Some(option), Some(value)) = (laid.next(), laid.next()) {
+            if option != "--only" {
+                words.extend([option, value]);
+            }
+        }
+        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn objects(&self, runs: &[Run], titles: Option<&BTreeSet<String>>) -> Result<String> {
+        let mut text = String::new();
+        for run in runs {
+            for task in run.tasks.iter().filter(|task| titles.is_none_or(|titles| titles.contains(&task.task))) {
+                let record = self.record(task)?;
+                let of = |value: fn(&Record) -> Value| record.as_ref().map(value);
+                let object = json!({
+                    "run": run.id,
+                    "task": task.task,
+                    "kind": task.kind,
+                    "key": task.key,
+                    "outcome": task.outcome,
+                    "ended": task.ended,
+                    "seconds": task.seconds,
+                    "message": task.message,
+                    "reasons": task.reasons,
+                    "host": of(|record| json!(record.host)),
+                    "device": of(|record| json!(record.device)),
+                    "threads": of(|record| json!(record.threads)),
+                    "accepted": of(|record| json!(record.accepted)),
+                    "again": self.again(run, task),
+                    "log": self.log_of(task).map(|log| log.display().to_string()),
+                });
+                text.push_str(&(object.to_string() + "\n"));
+            }
+        }
+        Ok(text)
+    }
 }
 
-/// Every time one of the tasks did something.
-fn of_tasks(project: &Project, runs: &[Run], titles: &BTreeSet<String>) -> String {
-    let all = runs.iter().flat_map(|run| &run.tasks).filter(|task| titles.contains(&task.task));
-    let (cached, done): (Vec<&RunTask>, Vec<&RunTask>) = all.partition(|task| task.outcome == "cached");
-    let mut text = earlier(done.len(), "time");
-    for task in done.iter().rev().take(LISTED).rev() {
-        text.push_str(&one(project, task, &format!("{}  {}", moment(&task.ended), task.task)));
-    }
-    if let Some(last) = cached.last() {
-        let _ = writeln!(text, "cached {}, last {}", count(cached.len() as u64, "time"), moment(&last.ended));
-    }
-    if text.is_empty() {
-        text.push_str("never ran\n");
-    }
-    text
-}
-
-fn earlier(all: usize, one: &str) -> String {
-    match all.saturating_sub(LISTED) {
-        0 => String::new(),
-        more => format!("{} earlier\n", count(more as u64, one)),
+/// ` on ward-7, cpu, 2 threads`; of what failed only the host is known.
+fn place(run: &Run, record: Option<&Record>) -> String {
+    match (record, run.about["host"].as_str()) {
+        (Some(record), _) => format!(" on {}, {}, {}", record.host, record.device, count(record.threads as u64, "thread")),
+        (None, Some(host)) => format!(" on {host}"),
+        (None, None) => String::new(),
     }
 }
 
-fn one(project: &Project, task: &RunTask, title: &str) -> String {
-    let mut text = format!("  {title}: {}", task.outcome);
-    if ["ran", "failed"].contains(&task.outcome.as_str()) {
-        let _ = write!(text, " in {}", duration(task.seconds));
-    }
-    text.push('\n');
-    if !task.message.is_empty() {
-        let _ = writeln!(text, "    {}", task.message.replace('\n', "\n    "));
-    }
-    let log = task.key.map(|key| project.store.log_path(&key)).filter(|path| path.exists());
-    if let Some(log) = log {
-        let _ = writeln!(text, "    log {}", log.display());
-    }
-    text
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |one: char| one.is_ascii_alphanumeric() || "-_./=,:@+%".contains(one);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }

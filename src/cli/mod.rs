@@ -1,15 +1,19 @@
 //! The command line: one file per subcommand. The only place that prints, reads the environment and picks an exit code.
 
+mod accept;
 mod across;
 mod attempt;
 mod check;
 mod complete;
 mod diagnostics;
+mod diff;
 mod doctor;
 mod exit;
 mod export;
 mod features;
+mod graph;
 mod grid;
+mod history;
 mod init;
 mod kinds;
 mod log;
@@ -48,9 +52,13 @@ enum Command {
     Check(check::CheckArgs),
     Plan(plan::PlanArgs),
     Run(run::RunArgs),
+    Accept(accept::AcceptArgs),
     Why(why::WhyArgs),
+    Graph(graph::GraphArgs),
     Show(show::ShowArgs),
     Export(export::ExportArgs),
+    History(history::HistoryArgs),
+    Diff(diff::DiffArgs),
     Log(log::LogArgs),
     Quarantine(quarantine::QuarantineArgs),
     Kinds(kinds::KindsArgs),
@@ -78,10 +86,14 @@ fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Check(args) => check::check(&args, KINDS),
         Command::Plan(args) => plan::plan(&args, KINDS),
+        Command::Accept(args) => accept::accept(&args, KINDS),
         Command::Run(args) => run::run(&args, KINDS),
         Command::Why(args) => why::why(&args, KINDS),
+        Command::Graph(args) => graph::graph(&args, KINDS),
         Command::Show(args) => show::show(&args, KINDS),
         Command::Export(args) => export::export(&args, KINDS),
+        Command::Diff(args) => diff::diff(&args, KINDS),
+        Command::History(args) => history::history(&args, KINDS),
         Command::Log(args) => log::log(&args, KINDS),
         Command::Quarantine(args) => quarantine::quarantine(&args, KINDS),
         Command::Kinds(args) => kinds::kinds(&args, KINDS),

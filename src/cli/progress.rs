@@ -86,7 +86,10 @@ impl Screen {
                 }
                 let mut text = format!("{} {task}", outcome.word());
                 match outcome {
-                    Ended::Ran => text.push_str(&format!(" in {seconds:.1} s")),
+                    Ended::Ran => {
+                        text.push_str(&format!(" in {seconds:.1} s"));
+                        text.push_str(&message.map(|message| format!(": {message}")).unwrap_or_default());
+                    }
                     Ended::Cached | Ended::Failed | Ended::Skipped => {
                         text.push_str(&message.map(|message| format!(": {message}")).unwrap_or_default());
                     }

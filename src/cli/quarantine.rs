@@ -147,6 +147,6 @@ pub(super) fn decisions(root: &Path) -> Result<Decisions> {
 
 /// Who decides: the user's name as the system knows it.
 #[expect(clippy::disallowed_methods, reason = "this is cli")]
-fn user() -> String {
+pub(super) fn user() -> String {
     ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty())).unwrap_or_else(|| "unknown".into())
 }

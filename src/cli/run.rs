@@ -1,14 +1,17 @@
 //! `tomograph run`: runs what must run.
 
 use super::across;
-use super::exit::{Exit, print};
+use super::exit::{Exit, Wrong, print};
 use super::progress::{Screen, hashing};
 use super::project::{Project, Selection, worker};
+use crate::pipeline::TaskId;
 use crate::plan::Planner;
 use crate::run::{Options, Summary};
 use crate::stage::Kind;
+use crate::store::{NamedRun, check_name, now};
 use anyhow::{Context as _, Result};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +28,9 @@ pub(super) struct RunArgs {
     /// Threads of the pool, and processors for CPU kinds and commands [default: all]
     #[arg(short = 'j', long, value_name = "N")]
     jobs: Option<usize>,
+    /// Run this although its result is known, and say whether the bytes are the same: a stage, or cells of it
+    #[arg(long, value_name = "REF")]
+    again: Vec<String>,
     /// Stop at the first failure; else independent branches go on
     #[arg(long)]
     fail_fast: bool,
@@ -40,6 +46,12 @@ pub(super) struct RunArgs {
     /// Use no GPU
     #[arg(long)]
     cpu: bool,
+    /// Name this run once it is done, and keep all that it reached; say @NAME wherever a run is asked for
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Words to find this run by in `tomograph history`
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
     /// One JSON object a line: task, progress, summary
     #[arg(long)]
     json: bool,
@@ -55,22 +67,39 @@ impl RunArgs {
 pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&args.selection, kinds)?;
     let only = project.find(&args.selection.only)?;
+    if let Some(name) = &args.name {
+        refuse_taken(&project, name)?;
+    }
     let planner = project.planner(&only, &hashing(args.json))?;
     across::warn(&project, &planner, args.json)?;
     let summary = carry_out(&project, &planner, args)?;
     if !args.json {
         print(&closing(&summary))?;
     }
-    Ok(exit_of(&summary))
+    let exit = exit_of(&summary);
+    if let Some(name) = &args.name {
+        match exit {
+            Exit::Done | Exit::Quarantined => give_name(&project, &summary.run, name, args.note.as_deref())?,
+            _ if args.json => {}
+            _ => print(&format!("the run is not named {name}, since it was not done: run again\n"))?,
+        }
+    }
+    Ok(exit)
 }
 
 /// Runs what a planner has planned, showing how far it is.
 pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) -> Result<Summary> {
+    let again: BTreeSet<TaskId> = project.find(&args.again)?.into_iter().collect();
+    if let Some(other) = again.iter().find(|id| !planner.wanted.contains(id)) {
+        let title = project.pipeline.tasks[other.0].title();
+        return Err(Wrong(format!("--again names {title}, which is not part of what --only names")).into());
+    }
     let options = Options {
         jobs: args.jobs.filter(|jobs| *jobs > 0).unwrap_or(project.jobs),
         memory: project.memory,
         gpus: project.gpus.clone(),
         cpu_slots: project.cpu_slots,
+        again,
         fail_fast: args.fail_fast,
         cpu: args.cpu,
         publish: args.publish || args.selection.is_whole(),
@@ -83,6 +112,7 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
         pipeline_id: project.pipeline_id.clone(),
         about: serde_json::json!({
             "name": project.pipeline.name, "only": args.selection.only, "set": args.selection.set, "axis": args.selection.axis,
+            "note": args.note, "host": rustix::system::uname().nodename().to_string_lossy(),
         }),
     };
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -91,6 +121,34 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
     let summary = crate::run::run(planner, &options, &interrupted, &mut |event| screen.show(event))?;
     screen.finish(&summary);
     Ok(summary)
+}
+
+/// A name is never taken from another run in silence.
+fn refuse_taken(project: &Project, name: &str) -> Result<()> {
+    check_name(name).map_err(|error| Wrong(error.to_string()))?;
+    match project.store.named_runs(&project.pipeline_id)?.into_iter().find(|named| named.name == name) {
+        Some(named) => Err(taken(&named.name, &named.run)),
+        None => Ok(()),
+    }
+}
+
+fn taken(name: &str, run: &str) -> anyhow::Error {
+    Wrong(format!("the run {run} is named {name}: choose another name, or take it away with `tomograph history PIPELINE --forget {name}`"))
+        .into()
+}
+
+fn give_name(project: &Project, run: &str, name: &str, note: Option<&str>) -> Result<()> {
+    let tasks = project.store.run(&project.pipeline_id, run)?.tasks;
+    let named = NamedRun {
+        version: NamedRun::VERSION,
+        name: name.to_owned(),
+        pipeline: project.pipeline_id.clone(),
+        run: run.to_owned(),
+        note: note.unwrap_or_default().to_owned(),
+        named: now(),
+        keys: tasks.into_iter().filter_map(|task| task.key).collect(),
+    };
+    if project.store.name_run(&named)? { Ok(()) } else { Err(taken(name, "that ended just now")) }
 }
 
 /// Ends the program at the second interrupt; the first lets the run put things away.

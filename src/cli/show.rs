@@ -93,6 +93,9 @@ fn heading(project: &Project, task: &Task, standing: &Standing, record: &Record)
     if log.exists() {
         let _ = writeln!(text, "  log {}", log.display());
     }
+    if let Some(accepted) = &record.accepted {
+        let _ = writeln!(text, "  {}", super::accept::told(accepted));
+    }
     for warning in &record.warnings {
         let _ = writeln!(text, "  warning: {warning}");
     }
@@ -158,6 +161,7 @@ fn object(project: &Project, task: &Task, output: &Output, standing: &Standing, 
         "items": record.items,
         "quarantined": record.quarantined,
         "warnings": record.warnings,
+        "accepted": record.accepted,
         "files": files,
     });
     Ok(object.to_string() + "\n")

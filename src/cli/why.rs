@@ -4,9 +4,11 @@ use super::exit::{Exit, Wrong, print};
 use super::plan::words;
 use super::progress::hashing;
 use super::project::{Project, Selection};
+use super::results::{Standing, standing};
 use crate::pipeline::TaskId;
 use crate::plan::{Planner, State};
 use crate::stage::Kind;
+use crate::store::Accepted;
 use anyhow::Result;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +34,7 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let (tasks, _) = project.find_one(&args.task)?;
     let planner = project.planner(&tasks, &hashing(args.json))?;
     let states: BTreeMap<TaskId, State> = planner.plan()?.into_iter().collect();
+    let accepted = accepted(&project, &tasks, args.json)?;
     let mut shown = BTreeSet::new();
     let mut text = String::new();
     let mut open: Vec<TaskId> = tasks.iter().rev().copied().collect();
@@ -40,7 +43,7 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
             continue;
         }
         let state = states.get(&id).ok_or_else(|| Wrong(format!("there is no task {}", args.task)))?;
-        text.push_str(&explain(&planner, id, state, args.json)?);
+        text.push_str(&explain(&planner, id, state, accepted.get(&id), args.json)?);
         if matches!(state, State::Later(_)) {
             open.extend(planner.needs_of(id).into_iter().filter(|need| !matches!(states.get(need), Some(State::Cached))).rev());
         }
@@ -49,13 +52,24 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn explain(planner: &Planner, id: TaskId, state: &State, json: bool) -> Result<String> {
+/// What is cached only because somebody held it valid.
+fn accepted(project: &Project, tasks: &[TaskId], quiet: bool) -> Result<BTreeMap<TaskId, Accepted>> {
+    let standing = standing(project, tasks, quiet)?;
+    let current = tasks.iter().zip(standing).filter_map(|(id, standing)| match standing {
+        Standing::Current(record) => Some((*id, record.accepted?)),
+        Standing::Old(_) | Standing::Nothing => None,
+    });
+    Ok(current.collect())
+}
+
+fn explain(planner: &Planner, id: TaskId, state: &State, accepted: Option<&Accepted>, json: bool) -> Result<String> {
     let task = planner.pipeline.tasks[id.0].title();
     let (word, reasons) = words(state);
     if json {
-        return Ok(format!("{}\n", serde_json::json!({"task": task, "state": word, "reasons": reasons})));
+        return Ok(format!("{}\n", serde_json::json!({"task": task, "state": word, "reasons": reasons, "accepted": accepted})));
     }
     let opening = match state {
+        State::Cached if let Some(accepted) = accepted => format!("{task}: cached, {}\n", super::accept::told(accepted)),
         State::Cached => format!("{task}: cached, nothing that it depends on has changed\n"),
         State::Run(_) => format!("{task}: must run\n"),
         State::Later(_) => format!("{task}: decided later\n"),

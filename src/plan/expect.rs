@@ -14,30 +14,31 @@ impl Planner<'_> {
     /// Expected seconds of each of these tasks: those of its own last result, else the mean of its stage's other cells, else of its
     /// kind (programs of commands have little in common), else a second.
     pub fn expected(&self, tasks: &BTreeSet<TaskId>) -> BTreeMap<TaskId, f64> {
-        let title = |id: &TaskId| self.pipeline.tasks[id.0].title();
-        let own: BTreeMap<TaskId, f64> = tasks.iter().filter_map(|id| Some((*id, self.seconds(self.last.get(&title(id))?)?))).collect();
+        self.known_durations(tasks).into_iter().map(|(id, seconds)| (id, seconds.unwrap_or(UNKNOWN))).collect()
+    }
+
+    /// The same, and none where nothing is known.
+    pub fn known_durations(&self, tasks: &BTreeSet<TaskId>) -> BTreeMap<TaskId, Option<f64>> {
         let mut of_stage: BTreeMap<&str, Mean> = BTreeMap::new();
         let mut of_kind: BTreeMap<&str, Mean> = BTreeMap::new();
-        for (id, seconds) in &own {
-            of_stage.entry(&self.pipeline.tasks[id.0].stage).or_default().add(*seconds);
-            if let Some(kind) = self.kind_of(*id) {
-                of_kind.entry(kind).or_default().add(*seconds);
-            }
-        }
-        let mut expected = BTreeMap::new();
+        let mut known = BTreeMap::new();
         for id in tasks {
-            let guess = own.get(id).copied().or_else(|| of_stage.get(self.pipeline.tasks[id.0].stage.as_str()).and_then(Mean::value));
-            let seconds = match (guess, self.kind_of(*id)) {
-                (Some(seconds), _) => seconds,
-                (None, None) => UNKNOWN,
-                (None, Some(kind)) => {
-                    let mean = of_kind.entry(kind).or_insert_with(|| self.mean_of_kind(kind));
-                    mean.value().unwrap_or(UNKNOWN)
-                }
-            };
-            expected.insert(*id, seconds);
+            let task = &self.pipeline.tasks[id.0];
+            let own = self.last.get(&task.title()).and_then(|key| self.seconds(key));
+            let cells = || of_stage.entry(&task.stage).or_insert_with(|| self.mean_of_stage(&task.stage)).value();
+            let alike = || of_kind.entry(self.kind_of(*id)?).or_insert_with_key(|kind| self.mean_of_kind(kind)).value();
+            known.insert(*id, own.or_else(cells).or_else(alike));
         }
-        expected
+        known
+    }
+
+    /// Of at most 64 cells, in this pipeline.
+    fn mean_of_stage(&self, stage: &str) -> Mean {
+        let first = format!("{stage}[");
+        let cells = self.last.range(first.clone()..).take_while(|(title, _)| title.starts_with(&first));
+        let mut mean = Mean::default();
+        cells.take(64).filter_map(|(_, key)| self.seconds(key)).for_each(|seconds| mean.add(seconds));
+        mean
     }
 
     fn kind_of(&self, id: TaskId) -> Option<&'static str> {

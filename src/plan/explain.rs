@@ -2,22 +2,30 @@
 
 use super::Planner;
 use super::key::KeyManifest;
-use super::reason::{Reason, difference, tree_difference};
+use super::reason::{Reason, difference, tell_revisions, tree_difference};
 use crate::content::{Digest, Tree};
-use crate::pipeline::{Origin, Task, TaskId};
+use crate::pipeline::{Action, Origin, Task, TaskId};
+use crate::store::Store;
 use anyhow::Result;
+
+/// The key manifest behind a key, if the store has it.
+pub fn stored_manifest(store: &Store, key: &Digest) -> Result<Option<KeyManifest>> {
+    let Some(record) = store.records(key)?.into_iter().next() else { return Ok(None) };
+    let Some(bytes) = store.read_blob(&record.key_manifest)? else { return Ok(None) };
+    Ok(serde_json::from_slice(&bytes).ok())
+}
 
 impl Planner<'_> {
     /// Why a task with this manifest is not in the store: the difference to its last key, else to the nearest of its kind.
     pub fn reasons(&self, id: TaskId, manifest: &KeyManifest) -> Result<Vec<Reason>> {
         let task = &self.pipeline.tasks[id.0];
-        if let Some(old) = self.last.get(&task.title()).map(|key| self.manifest_of(key)).transpose()?.flatten() {
+        if let Some(old) = self.last.get(&task.title()).map(|key| stored_manifest(self.store, key)).transpose()?.flatten() {
             return Ok(self.differences(task, &old, manifest));
         }
         let prefix = format!("{}[", task.stage);
         let mut nearest: Option<(usize, Vec<Reason>)> = None;
         for (other, key) in self.last.iter().filter(|(name, _)| **name == task.stage || name.starts_with(&prefix)).take(64) {
-            let Some(old) = self.manifest_of(key)? else { continue };
+            let Some(old) = stored_manifest(self.store, key)? else { continue };
             let differences = self.differences(task, &old, manifest);
             if nearest.as_ref().is_none_or(|(count, _)| differences.len() < *count) {
                 let count = differences.len();
@@ -27,14 +35,12 @@ impl Planner<'_> {
         Ok(nearest.map_or_else(|| vec![Reason::FirstRun], |(_, reasons)| reasons))
     }
 
-    fn manifest_of(&self, key: &Digest) -> Result<Option<KeyManifest>> {
-        let Some(record) = self.store.records(key)?.into_iter().next() else { return Ok(None) };
-        let Some(bytes) = self.store.read_blob(&record.key_manifest)? else { return Ok(None) };
-        Ok(serde_json::from_slice(&bytes).ok())
-    }
-
     fn differences(&self, task: &Task, old: &KeyManifest, new: &KeyManifest) -> Vec<Reason> {
-        difference(old, new, &|path, before, after| self.describe(task, path, before, after))
+        let mut reasons = difference(old, new, &|path, before, after| self.describe(task, path, before, after));
+        if let Action::Kind { kind, .. } = &task.action {
+            tell_revisions(&mut reasons, kind.revisions);
+        }
+        reasons
     }
 
     /// What changed in the part at `path` (`inputs.PORT[N]`) of a task.

@@ -4,9 +4,12 @@
 
 mod expect;
 mod explain;
+pub mod forecast;
 pub mod key;
 pub mod reason;
 mod sources;
+
+pub use explain::stored_manifest;
 
 use crate::content::{Digest, Tree};
 use crate::pipeline::{Action, Command, Edge, Origin, Pipeline, SourceId, Task, TaskId};

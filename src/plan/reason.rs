@@ -21,6 +21,8 @@ pub enum Reason {
     Gone { needed_by: String },
     /// The difference is to another task's last record, since this one never ran.
     ComparedWith(String),
+    /// The user wants it again although it is known.
+    Again,
 }
 
 impl fmt::Display for Reason {
@@ -33,6 +35,7 @@ impl fmt::Display for Reason {
             Self::Input { path, details } if details.is_empty() => write!(f, "{path}: changed"),
             Self::Input { path, details } => write!(f, "{path}: {}", details.join("; ")),
             Self::Gone { needed_by } => write!(f, "its result is gone from the store and {needed_by} needs it"),
+            Self::Again => f.write_str("asked for with --again"),
             Self::ComparedWith(task) => write!(f, "never ran; compared with {task}"),
         }
     }
@@ -87,6 +90,18 @@ pub fn tree_difference(old: &Tree, new: &Tree) -> Vec<String> {
     changes
 }
 
+/// Adds to a changed revision what the later revisions changed, as the kind says it.
+pub fn tell_revisions(reasons: &mut [Reason], revisions: &[(u32, &str)]) {
+    for reason in reasons {
+        let Reason::Changed { path, old: Some(old), new: Some(new) } = reason else { continue };
+        let (Ok(before), Ok(after)) = (old.parse::<u32>(), new.parse::<u32>()) else { continue };
+        let told: Vec<&str> = revisions.iter().filter(|(at, _)| before < *at && *at <= after).map(|(_, what)| *what).collect();
+        if path == "revision" && !told.is_empty() {
+            *new = format!("{after} ({})", told.join("; "));
+        }
+    }
+}
+
 fn show(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -139,6 +154,18 @@ mod tests {
         let (old, new) =
             (manifest(json!({"learning_rate": 1e-4, "dense": [1, 2]})), manifest(json!({"learning_rate": 1e-3, "dense": [1]})));
         assert_eq!(reasons(&old, &new), ["params.dense[1]: removed (was 2)", "params.learning_rate: 0.0001 → 0.001"]);
+    }
+
+    #[test]
+    fn a_changed_revision_says_what_it_changed() {
+        let revisions = [(2, "opacities are denser"), (3, "noise is grey"), (4, "not yet")];
+        let mut changed = difference(&manifest(json!({})), &KeyManifest::new("classifier.train", 3, json!({})), &|_, _, _| Vec::new());
+        tell_revisions(&mut changed, &revisions);
+        assert_eq!(changed[0].to_string(), "revision: 1 → 3 (opacities are denser; noise is grey)");
+        // A param of that name is not the kind's revision.
+        let mut changed = difference(&manifest(json!({"revision": 1})), &manifest(json!({"revision": 2})), &|_, _, _| Vec::new());
+        tell_revisions(&mut changed, &revisions);
+        assert_eq!(changed[0].to_string(), "params.revision: 1 → 2");
     }
 
     #[test]

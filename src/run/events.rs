@@ -64,6 +64,8 @@ pub enum Event {
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// Name of the run's journal.
+    pub run: String,
     pub cached: u64,
     pub ran: u64,
     pub failed: u64,

@@ -49,6 +49,8 @@ pub(super) struct Items<'s> {
     keys: Vec<Digest>,
     found: HashMap<Digest, (Kept, Vec<Place>)>,
     waiting: Mutex<Waiting>,
+    /// Everything is treated again, and what is known stays as it is.
+    anew: bool,
 }
 
 struct Waiting {
@@ -77,7 +79,14 @@ impl<'s> Items<'s> {
             }
         }
         let found = with_places(store, kept)?;
-        Ok(Self { store, keys, found, waiting: Mutex::new(Waiting { results: Vec::new(), since: Instant::now() }) })
+        Ok(Self { store, keys, found, waiting: Mutex::new(Waiting { results: Vec::new(), since: Instant::now() }), anew: false })
+    }
+
+    /// As if nothing were known, for a comparison.
+    pub(super) fn anew(mut self) -> Self {
+        self.found.clear();
+        self.anew = true;
+        self
     }
 
     /// How many items were treated before.
@@ -111,6 +120,9 @@ impl<'s> Items<'s> {
                 Kept::Made(rows)
             }
         };
+        if self.anew {
+            return Ok(unfold(kept, places, item));
+        }
         let bytes = serde_json::to_vec(&kept).context("what an item gave")?;
         match is_large {
             false => self.store.put_item(&self.keys[at], &bytes)?,

@@ -7,6 +7,7 @@
 //!
 //! Knows nothing of terminals (it sends [`Event`]s) and nothing of how a kind does its work.
 
+mod again;
 mod children;
 mod chosen;
 mod command;
@@ -64,6 +65,8 @@ pub struct Options {
     pub gpus: Option<Vec<String>>,
     /// Torch tasks at once where there is no GPU.
     pub cpu_slots: usize,
+    /// Tasks that run although their result is known.
+    pub again: BTreeSet<TaskId>,
     /// Stop at the first failure.
     pub fail_fast: bool,
     /// Use no GPU even where there is one.
@@ -134,6 +137,10 @@ struct Loop<'a> {
     making: HashMap<Digest, TaskId>,
     /// Cached results whose bytes are gone and needed.
     revived: BTreeMap<TaskId, String>,
+    /// What stood for tasks that run again, and what the comparison came to.
+    again: again::Again,
+    /// Key and reasons of a task that has just ended, for the journal.
+    told: BTreeMap<TaskId, (Digest, Vec<String>)>,
     resources: Resources,
     /// Whether any task takes a device.
     has_device_tasks: bool,
@@ -170,6 +177,8 @@ pub fn run<'a>(
         queue: Queue::default(),
         making: HashMap::new(),
         revived: BTreeMap::new(),
+        again: again::Again::default(),
+        told: BTreeMap::new(),
         resources: Resources::new(options),
         has_device_tasks: planner.wanted.iter().any(|id| resources::wants_device(&planner.pipeline.tasks[id.0])),
         ready: VecDeque::new(),
@@ -177,6 +186,7 @@ pub fn run<'a>(
         resting: Vec::new(),
         summary: Summary::default(),
     };
+    run.summary.run = run.journal.id().to_owned();
     let (sender, inbox) = channel();
     let cancelled = AtomicBool::new(false);
     std::thread::scope(|scope| -> Result<()> {
@@ -235,8 +245,11 @@ impl<'a> Loop<'a> {
         }
         let gone = self.revived.get(&id).cloned();
         let (key, manifest) = match self.planner.judge(id, &self.outcomes) {
-            Ok(Some(Judgement::Hit(known))) if gone.is_none() => return self.found(id, known),
+            Ok(Some(Judgement::Hit(known))) if gone.is_none() && !self.is_again(id) => return self.found(id, known),
             Ok(Some(Judgement::Hit(known))) => {
+                if self.is_again(id) {
+                    self.again.standing.insert(id, known.clone());
+                }
                 let manifest = self.planner.manifest(id, &self.outcomes)?.context("the task's inputs are known")?;
                 (known.key, manifest)
             }
@@ -257,33 +270,13 @@ impl<'a> Loop<'a> {
         }
         let reasons = match gone {
             Some(needed_by) => vec![Reason::Gone { needed_by }],
+            None if self.again.standing.contains_key(&id) => vec![Reason::Again],
             None => self.planner.reasons(id, &manifest)?,
         };
         self.making.insert(key, id);
         self.states[id.0] = State::Queued;
         self.queue.insert(id, Queued { key, manifest: manifest.bytes(), reasons, tries: 0 });
         Ok(())
-    }
-
-    /// The first failed task that a task needs and can't do without.
-    fn failed_need(&self, id: TaskId) -> Option<String> {
-        let task = &self.planner.pipeline.tasks[id.0];
-        for (port, edges) in &task.inputs {
-            let holes = match &task.action {
-                crate::pipeline::Action::Kind { kind, .. } => kind.input(port).is_some_and(|port| port.holes),
-                crate::pipeline::Action::Command(_) => false,
-            };
-            let needs = edges.iter().filter_map(|edge| match edge.origin {
-                crate::pipeline::Origin::Task { task, .. } => Some(task),
-                crate::pipeline::Origin::Source { .. } => None,
-            });
-            let failed: Vec<TaskId> = needs.clone().filter(|need| matches!(self.outcomes[need.0], Outcome::Failed(_))).collect();
-            // A port with holes can miss some parts, but not all of them.
-            if let Some(first) = failed.first().filter(|_| !holes || failed.len() == edges.len()) {
-                return Some(self.title(*first));
-            }
-        }
-        None
     }
 
     fn found(&mut self, id: TaskId, known: Known) -> Result<()> {
@@ -319,6 +312,8 @@ impl<'a> Loop<'a> {
             if self.running == 0 && self.ready.is_empty() && self.resting.is_empty() {
                 return Ok(());
             }
+            // Whoever collects garbage meanwhile sees what this run has found.
+            self.journal.flush()?;
             match inbox.recv_timeout(sleep) {
                 Ok(Message::Noted(id, note)) => {
                     let task = self.title(id);
@@ -333,6 +328,7 @@ impl<'a> Loop<'a> {
 
     fn ended(&mut self, id: TaskId, end: End) -> Result<()> {
         self.running -= 1;
+        self.told.insert(id, (end.queued.key, end.queued.reasons.iter().map(ToString::to_string).collect()));
         self.resources.leave(&end.room);
         self.planner.store.release(&end.queued.key);
         match end.result {
@@ -340,7 +336,8 @@ impl<'a> Loop<'a> {
                 self.summary.items_ran += end.items_ran;
                 self.summary.items_cached += record.items.saturating_sub(end.items_ran);
                 self.revived.remove(&id);
-                self.settle(id, Known { key: record.key, record }, Ended::Ran, end.seconds, Some(end.log))
+                let known = self.compare(id, Known { key: record.key, record });
+                self.settle(id, known, Ended::Ran, end.seconds, Some(end.log))
             }
             Err(error) => {
                 self.summary.damaged |= is_damage(&error);

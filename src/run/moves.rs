@@ -41,7 +41,7 @@ impl<'a> Loop<'a> {
             let id = next.1;
             let Some(room) = self.resources.enter(&self.planner.pipeline.tasks[id.0], &mut blocked) else { continue };
             let Some(queued) = self.queue.remove(id) else { continue };
-            match self.claim(&queued.key) {
+            match self.claim(id, &queued.key) {
                 Ok(Claim::Mine) => {}
                 Ok(Claim::Others) => {
                     self.resources.leave(&room);
@@ -87,12 +87,13 @@ impl<'a> Loop<'a> {
     }
 
     /// Makes sure that no other engine on this store does the task, and that none has done it meanwhile (DESIGN rule 8).
-    fn claim(&self, key: &Digest) -> Result<Claim> {
+    fn claim(&self, id: TaskId, key: &Digest) -> Result<Claim> {
         let store = self.planner.store;
         if !store.claim(key)? {
             return Ok(Claim::Others);
         }
         match self.planner.standing(*key) {
+            Ok(_) if self.is_again(id) => Ok(Claim::Mine),
             Ok(None) => Ok(Claim::Mine),
             Ok(Some(known)) => {
                 store.release(key);

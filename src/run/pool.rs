@@ -84,6 +84,7 @@ fn map_items(
     let mut items = map.items(&job.inputs)?;
     items.sort_by(|a, b| a.item.cmp(&b.item));
     let cache = Items::look(job.store, kind, params, map, &items, &whole)?;
+    let cache = if job.anew { cache.anew() } else { cache };
     let (count, known) = (items.len() as u64, cache.known() as u64);
     if known > 0 {
         job.note(Note::Log(format!("{known} of {count} items were treated before")));

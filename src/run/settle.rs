@@ -5,8 +5,10 @@
 use super::moves::Published;
 use super::quarantine::judge;
 use super::{Ended, Event, Loop, State};
-use crate::pipeline::TaskId;
+use crate::content::Digest;
+use crate::pipeline::{Action, Origin, TaskId};
 use crate::plan::{Known, Outcome};
+use crate::store::RunTask;
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -41,7 +43,11 @@ impl Loop<'_> {
             }
         }
         let title = self.title(id);
-        self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?;
+        let compared = self.again.compared.get(&id).cloned();
+        match self.told.remove(&id) {
+            Some((key, reasons)) => self.tell(id, Some(key), ended, seconds, compared.as_deref().unwrap_or_default(), reasons)?,
+            None => self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?,
+        }
         match ended {
             Ended::Cached => {
                 self.summary.cached += 1;
@@ -49,17 +55,52 @@ impl Loop<'_> {
             }
             _ => self.summary.ran += 1,
         }
-        (self.watch)(Event::Ended { task: title, outcome: ended, seconds, message: None, log });
+        (self.watch)(Event::Ended { task: title, outcome: ended, seconds, message: compared, log });
         self.states[id.0] = State::Done;
         self.outcomes[id.0] = Outcome::Known(Box::new(known));
         self.release(id);
         Ok(())
     }
 
+    /// The first failed task that a task needs and can't do without.
+    pub(super) fn failed_need(&self, id: TaskId) -> Option<String> {
+        let task = &self.planner.pipeline.tasks[id.0];
+        for (port, edges) in &task.inputs {
+            let holes = match &task.action {
+                Action::Kind { kind, .. } => kind.input(port).is_some_and(|port| port.holes),
+                Action::Command(_) => false,
+            };
+            let needs = edges.iter().filter_map(|edge| match edge.origin {
+                Origin::Task { task, .. } => Some(task),
+                Origin::Source { .. } => None,
+            });
+            let failed: Vec<TaskId> = needs.clone().filter(|need| matches!(self.outcomes[need.0], Outcome::Failed(_))).collect();
+            // A port with holes can miss some parts, but not all of them.
+            if let Some(first) = failed.first().filter(|_| !holes || failed.len() == edges.len()) {
+                return Some(self.title(*first));
+            }
+        }
+        None
+    }
+
+    fn tell(&self, id: TaskId, key: Option<Digest>, ended: Ended, seconds: f64, message: &str, reasons: Vec<String>) -> Result<()> {
+        self.journal.write(RunTask {
+            task: self.title(id),
+            kind: self.kind(id).to_owned(),
+            key,
+            outcome: ended.word().to_owned(),
+            seconds,
+            message: message.to_owned(),
+            reasons,
+            ended: crate::store::now(),
+        })
+    }
+
     pub(super) fn fail(&mut self, id: TaskId, error: &anyhow::Error, seconds: f64, log: Option<PathBuf>) {
         let title = self.title(id);
         let message = format!("{error:#}");
-        let _ = self.journal.task(&title, self.kind(id), None, Ended::Failed.word(), seconds, &message);
+        let (key, reasons) = self.told.remove(&id).unzip();
+        let _ = self.tell(id, key, Ended::Failed, seconds, &message, reasons.unwrap_or_default());
         self.summary.failed += 1;
         self.summary.failures.push((title.clone(), message.clone(), log.clone()));
         self.states[id.0] = State::Failed;

@@ -12,6 +12,7 @@ use super::{End, Message, Options, chosen, command, pool, torch, whole};
 use crate::content::Digest;
 use crate::pipeline::{Action, Origin, TaskId};
 use crate::plan::Planner;
+use crate::plan::reason::Reason;
 use crate::stage::{Inputs, Note, Work};
 use crate::store::{OutputRecord, Published, Record};
 use anyhow::{Context as _, Result, bail};
@@ -106,6 +107,7 @@ impl Carried<'_, '_> {
             state: store.state_path(&queued.key),
             deadline: task.policy.timeout.and_then(Deadline::within),
             cancelled: self.cancelled,
+            anew: queued.reasons.contains(&Reason::Again),
             notes: Box::new(note),
         };
         let result = self.make(&job, queued, slot).and_then(|made| {
@@ -222,6 +224,7 @@ impl Carried<'_, '_> {
             items: made.items,
             quarantined: made.quarantined,
             warnings: std::mem::take(&mut *warnings.lock().unwrap_or_else(PoisonError::into_inner)),
+            accepted: None,
         };
         crate::crash::crash_point!("outputs-stored");
         let stochastic = !matches!(&task.action, Action::Kind { kind, .. } if kind.work != Work::Torch);

@@ -27,6 +27,8 @@ pub(super) struct Job<'a> {
     pub(super) state: PathBuf,
     pub(super) deadline: Option<Deadline>,
     pub(super) cancelled: &'a AtomicBool,
+    /// Whether it is repeated for a comparison: no item counts as known.
+    pub(super) anew: bool,
     pub(super) notes: Box<dyn Fn(Note) + Send + Sync + 'a>,
 }
 
@@ -48,6 +50,7 @@ impl<'a> Job<'a> {
             state,
             deadline: self.deadline,
             cancelled: self.cancelled,
+            anew: self.anew,
             notes: Box::new(|note| self.note(note)),
         }
     }

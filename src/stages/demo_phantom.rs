@@ -51,6 +51,7 @@ fn default_positive() -> f64 {
 impl Params for Phantom {
     const KIND: &'static str = "demo.phantom";
     const REVISION: u32 = 2;
+    const REVISIONS: &'static [(u32, &'static str)] = &[(2, "opacities are denser")];
     const INPUTS: &'static [Port] = &[];
     const OUTPUTS: &'static [Port] = &[
         Port::one("files", &[Artifact::Files], "the radiographs: PATIENT/DATE/IMn.dcm"),

@@ -8,6 +8,7 @@
 //! blobs/ab/DIGEST  bytes, 0444, of some length
 //! packs/NAME.pack  shorter blobs, what items gave, and records: what a key gave
 //! runs/PIPELINE/TIME-PID.jsonl        one journal a run
+//! names/PIPELINE/NAME.json            runs that have a name, and every key they reached
 //! logs/ab/KEY.log  what a task printed
 //! live/RUN         processes that a live run has started; the run holds a lock on it
 //! damaged/DIGEST   bytes that were found not to be what their name says
@@ -24,6 +25,7 @@ mod index;
 mod items;
 mod live;
 mod memo;
+mod names;
 mod pack;
 mod packs;
 mod records;
@@ -34,7 +36,8 @@ pub mod sources;
 pub use files::{Damaged, replace};
 pub use live::{Left, Live, Started, left_at, start_of};
 pub use memo::{Hashed, Stamp, Unreadable};
-pub use records::{OutputRecord, Published, Record};
+pub use names::{NamedRun, check_name};
+pub use records::{Accepted, OutputRecord, Published, Record};
 pub use runs::{Run, RunLog, RunTask, now, utc};
 pub use session::Scratch;
 
@@ -52,7 +55,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const VERSION: &str = "tomograph store 2, BLAKE3\n";
-const FOLDERS: [&str; 6] = ["blobs", "packs", "tmp", "runs", "logs", "state"];
+const FOLDERS: [&str; 7] = ["blobs", "packs", "tmp", "runs", "names", "logs", "state"];
 /// What git may have in the folder before it becomes a store.
 const KNOWN: [&str; 4] = ["VERSION", "CACHEDIR.TAG", ".gitignore", "README.md"];
 

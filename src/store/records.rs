@@ -47,6 +47,23 @@ pub struct Record {
     pub quarantined: u64,
     /// What the kind warned of.
     pub warnings: Vec<String>,
+    /// Set where somebody held the result of another key valid for this one; the rest then tells how that one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
+}
+
+/// Who held an older result valid, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    /// Name of the user.
+    pub by: String,
+    /// When, RFC 3339 in UTC.
+    pub when: String,
+    /// Their words.
+    pub reason: String,
+    /// The key under which the result was made.
+    pub from: Digest,
 }
 
 /// What one port holds.
@@ -171,6 +188,7 @@ mod tests {
             items: 3,
             quarantined: 1,
             warnings: vec!["w".to_owned()],
+            accepted: None,
         }
     }
 

@@ -55,13 +55,16 @@ pub struct RunTask {
     pub kind: String,
     /// Its key, where it was known.
     pub key: Option<Digest>,
-    /// `cached`, `ran`, `failed`, `skipped` or `waiting`.
+    /// `cached`, `ran`, `failed`, `skipped`, `waiting` or `accepted`.
     pub outcome: String,
     /// Wall time.
     pub seconds: f64,
     /// Why it failed or was skipped; else empty.
     #[serde(default)]
     pub message: String,
+    /// Why it had to run; empty where it did not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
     /// When it ended, as [`utc`] writes it.
     pub ended: String,
 }
@@ -140,26 +143,32 @@ impl Store {
 
     /// The runs of a pipeline, oldest first.
     pub fn runs(&self, pipeline: &str) -> Result<Vec<Run>> {
-        let mut runs = Vec::new();
-        for path in files_of(&self.journals(pipeline)).map_err(|error| trouble(self.root(), error))? {
-            let mut run = Run {
-                id: stem(&path),
-                started: String::new(),
-                about: serde_json::Value::Null,
-                tasks: Vec::new(),
-                seconds: None,
-                summary: None,
-            };
-            for line in read_journal(&path).map_err(|error| trouble(self.root(), error))? {
-                match line {
-                    Line::Begin { started, about, .. } => (run.started, run.about) = (started, about),
-                    Line::Task(task) => run.tasks.push(task),
-                    Line::End { seconds, summary, .. } => (run.seconds, run.summary) = (Some(seconds), Some(summary)),
-                }
+        let paths = files_of(&self.journals(pipeline)).map_err(|error| trouble(self.root(), error))?;
+        paths.iter().map(|path| self.read_run(path)).collect()
+    }
+
+    /// Names of a pipeline's runs, oldest first, without a look at what they did.
+    pub fn run_ids(&self, pipeline: &str) -> Result<Vec<String>> {
+        let paths = files_of(&self.journals(pipeline)).map_err(|error| trouble(self.root(), error))?;
+        Ok(paths.iter().map(|path| stem(path)).collect())
+    }
+
+    /// One run of a pipeline.
+    pub fn run(&self, pipeline: &str, id: &str) -> Result<Run> {
+        self.read_run(&self.journals(pipeline).join(format!("{id}.jsonl")))
+    }
+
+    fn read_run(&self, path: &Path) -> Result<Run> {
+        let mut run =
+            Run { id: stem(path), started: String::new(), about: serde_json::Value::Null, tasks: Vec::new(), seconds: None, summary: None };
+        for line in read_journal(path).map_err(|error| trouble(self.root(), error))? {
+            match line {
+                Line::Begin { started, about, .. } => (run.started, run.about) = (started, about),
+                Line::Task(task) => run.tasks.push(task),
+                Line::End { seconds, summary, .. } => (run.seconds, run.summary) = (Some(seconds), Some(summary)),
             }
-            runs.push(run);
         }
-        Ok(runs)
+        Ok(run)
     }
 
     /// Removes the journal of a run in which nothing was done.
@@ -168,7 +177,7 @@ impl Store {
     }
 
     fn journals(&self, pipeline: &str) -> PathBuf {
-        self.root().join("runs").join(Digest::of(pipeline.as_bytes()).short())
+        self.root().join("runs").join(folder_of(pipeline))
     }
 
     /// Brings journals into the index that grew since it looked: of killed runs, and of other hosts.
@@ -211,17 +220,23 @@ impl RunLog {
     /// Says what became of a task: `cached`, `ran`, `failed`, `skipped` or `waiting`. The key of one that was cached or ran is
     /// its last key from now on. `message` says why it failed or was skipped.
     pub fn task(&self, task: &str, kind: &str, key: Option<&Digest>, outcome: &str, seconds: f64, message: &str) -> Result<()> {
-        let line = Line::Task(RunTask {
+        self.write(RunTask {
             task: task.to_owned(),
             kind: kind.to_owned(),
             key: key.copied(),
             outcome: outcome.to_owned(),
             seconds,
             message: message.to_owned(),
+            reasons: Vec::new(),
             ended: now(),
-        });
+        })
+    }
+
+    /// The same, with everything that there is to say.
+    pub fn write(&self, task: RunTask) -> Result<()> {
         let mut inner = lock(&self.inner);
-        let cached = outcome == "cached";
+        let cached = task.outcome == "cached";
+        let line = Line::Task(task);
         if let Some(journal) = &mut inner.journal {
             // What was cached may be lost by a kill: lines of thousands of such tasks are written together.
             let mut write = || {
@@ -232,6 +247,12 @@ impl RunLog {
         }
         inner.last.extend(last_of(line, &self.id));
         Ok(())
+    }
+
+    /// Makes every line visible to others.
+    pub fn flush(&self) -> Result<()> {
+        let mut inner = lock(&self.inner);
+        inner.journal.as_mut().map_or(Ok(()), |journal| journal.flush().map_err(|error| trouble(&self.root, error)))
     }
 
     /// Ends the journal.
@@ -273,11 +294,16 @@ fn read_journal(path: &Path) -> io::Result<Vec<Line>> {
 
 fn last_of(line: Line, run: &str) -> Option<Last> {
     match line {
-        Line::Task(RunTask { task, kind, key: Some(key), outcome, .. }) if outcome == "cached" || outcome == "ran" => {
+        Line::Task(RunTask { task, kind, key: Some(key), outcome, .. }) if ["cached", "ran", "accepted"].contains(&outcome.as_str()) => {
             Some(Last { task, kind, key, run: run.to_owned() })
         }
         _ => None,
     }
+}
+
+/// What a pipeline's folder is called.
+pub(super) fn folder_of(pipeline: &str) -> String {
+    Digest::of(pipeline.as_bytes()).short()
 }
 
 fn stem(path: &Path) -> String {
@@ -285,7 +311,7 @@ fn stem(path: &Path) -> String {
 }
 
 /// What lies in a folder, sorted by name; nothing where it is absent.
-fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>()?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -39,6 +39,7 @@ mod programs;
 mod quarantine;
 mod rerun;
 mod scheduling;
+mod seeing;
 mod shell;
 mod space;
 mod study;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         rerun::trials(),
         scheduling::trials(),
         shell::trials(),
+        seeing::trials(),
         tidy::trials(),
         words::trials(),
     ];

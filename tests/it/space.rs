@@ -1,7 +1,7 @@
 //! A project folder of its own for a test, and the programs run in it as a user would run them.
 //!
 //! The environment is cleared, the home folder (so the index too) is the space's own, width and colours are fixed, and what
-//! differs between machines is redacted in snapshots: `[ROOT]`, `[DIGEST]`, `[TIME]`.
+//! differs between machines is redacted in snapshots: `[ROOT]`, `[DIGEST]`, `[TIME]`, `[MOMENT]`, `[RUN]`.
 
 use regex::Regex;
 use snapbox::{Assert, IntoData, Redactions};
@@ -197,6 +197,9 @@ impl Output {
         redactions.insert("[ROOT]", self.folder.join("project")).unwrap();
         redactions.insert("[HOME]", self.folder.join("home")).unwrap();
         redactions.insert("[DIGEST]", Regex::new(r"\b(?<redacted>[0-9a-f]{64}|[0-9a-f]{12})\b").unwrap()).unwrap();
+        redactions.insert("[RUN]", Regex::new(r"\b(?<redacted>[0-9]{8}T[0-9]{12}-[0-9]+x*)").unwrap()).unwrap();
+        let moment = r"\b(?<redacted>[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} UTC)";
+        redactions.insert("[MOMENT]", Regex::new(moment).unwrap()).unwrap();
         redactions.insert("[TIME]", Regex::new(r"\b(?<redacted>[0-9]+(\.[0-9]+)? ?(ms|s|min|h))\b").unwrap()).unwrap();
         Assert::new().action_env("SNAPSHOTS").redact_with(redactions)
     }

@@ -11,12 +11,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn a_plan_and_its_reasons() {
     let space = space();
     let _ = space.run("plan numbers.toml").success().stdout_eq(str![[r#"
-gather       run     first run
-scale[by=1]  later   after gather
-scale[by=2]  later   after gather
-scale[by=3]  later   after gather
-total        later   after scale[by=1], scale[by=2], scale[by=3]
-0 cached, 1 to run, 4 decided later
+gather       will run  first run
+scale[by=1]  later     decided after gather
+scale[by=2]  later     decided after gather
+scale[by=3]  later     decided after gather
+total        later     decided after scale[by=1], scale[by=2], scale[by=3]
+0 cached, 1 will run, 4 decided later
+how long is unknown: nothing like it ran here before
 
 "#]]);
     let _ = space.run("run numbers.toml").success();
@@ -26,17 +27,18 @@ scale[by=1]  cached
 scale[by=2]  cached
 scale[by=3]  cached
 total        cached
-5 cached, 0 to run, 0 decided later
+5 cached, 0 will run, 0 decided later
 
 "#]]);
     space.write("numbers/a.txt", "9\n");
     let _ = space.run("plan numbers.toml").success().stdout_eq(str![[r#"
-gather       run     inputs.files: source numbers; changed a.txt
-scale[by=1]  later   after gather
-scale[by=2]  later   after gather
-scale[by=3]  later   after gather
-total        later   after scale[by=1], scale[by=2], scale[by=3]
-0 cached, 1 to run, 4 decided later
+gather       will run  ~[TIME]  inputs.files: source numbers; changed a.txt
+scale[by=1]  later     ~[TIME]  decided after gather
+scale[by=2]  later     ~[TIME]  decided after gather
+scale[by=3]  later     ~[TIME]  decided after gather
+total        later     ~[TIME]  decided after scale[by=1], scale[by=2], scale[by=3]
+0 cached, 1 will run, 4 decided later
+about [TIME] of work, and up to [TIME] more for what is decided later
 
 "#]]);
     let _ = space.run("why numbers.toml total").success().stdout_eq(str![[r#"

@@ -1,0 +1,190 @@
+//! `tomograph history`: past runs, and how the command line names one of them.
+
+use super::exit::{Exit, Wrong, print};
+use super::grid::{duration, grid};
+use super::project::{Project, Selection};
+use super::show::moment;
+use crate::stage::Kind;
+use crate::store::{NamedRun, Run};
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Runs that are listed unless --all.
+const LISTED: usize = 20;
+
+/// List past runs: what was laid over the file, what came of it, how long it took
+///
+/// For example, `tomograph history pipelines/demo.toml` prints
+///
+///     run                         began                    outcome          took    name          overrides
+///     20261123T191122042917-4711  2026-11-23 19:11:22 UTC  14 ran           2 min   submission-1
+///     20261123T201501318870-4790  2026-11-23 20:15:01 UTC  9 cached, 5 ran  58.0 s                --axis seed=3
+///
+/// `tomograph run --name submission-1 --note 'as sent'` names a run and keeps all that it reached. Wherever a RUN is asked for, say
+/// @submission-1, @last, @prev, or the beginning of its first column.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct HistoryArgs {
+    /// The pipeline: a TOML file
+    #[arg(value_name = "PIPELINE")]
+    pipeline: PathBuf,
+    /// All runs, not only the last 20
+    #[arg(long)]
+    all: bool,
+    /// Take a name away from its run, which need then not be kept
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "json"])]
+    forget: Option<String>,
+    /// One JSON object a line and run
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn history(args: &HistoryArgs, kinds: &'static [Kind]) -> Result<Exit> {
+    let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
+    if let Some(name) = &args.forget {
+        let name = name.trim_start_matches('@');
+        if !project.store.forget_name(&project.pipeline_id, name)? {
+            return Err(Wrong(format!("no run is called {name}{}", known(&project)?)).into());
+        }
+        print(&format!("{name} names no run any more\n"))?;
+        return Ok(Exit::Done);
+    }
+    let runs = project.store.runs(&project.pipeline_id)?;
+    let names = names(&project)?;
+    let first = if args.all { 0 } else { runs.len().saturating_sub(LISTED) };
+    let mut text = String::new();
+    if args.json {
+        for run in &runs[first..] {
+            text.push_str(&(object(run, names.get(&run.id)).to_string() + "\n"));
+        }
+    } else if runs.is_empty() {
+        text.push_str("no run yet\n");
+    } else {
+        if first > 0 {
+            text.push_str(&format!("{first} earlier (--all)\n"));
+        }
+        text.push_str(&table(&runs[first..], &names));
+    }
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn table(runs: &[Run], names: &BTreeMap<String, NamedRun>) -> String {
+    let mut rows = vec![["run", "began", "outcome", "took", "name", "overrides", "note"].map(str::to_owned).to_vec()];
+    for run in runs {
+        let name = names.get(&run.id).map(|named| named.name.clone()).unwrap_or_default();
+        let took = run.seconds.map(duration).unwrap_or_default();
+        let note = run.about["note"].as_str().unwrap_or_default().to_owned();
+        rows.push(vec![run.id.clone(), moment(&run.started), outcome(run), took, name, overrides(&run.about).join(" "), note]);
+    }
+    // A column that nobody filled is left out.
+    let filled: Vec<bool> = (0..7).map(|column| rows.iter().skip(1).any(|row| !row[column].is_empty())).collect();
+    rows.iter_mut().for_each(|row| {
+        let mut kept = filled.iter();
+        row.retain(|_| kept.next().copied().unwrap_or(true));
+    });
+    grid(&rows, "")
+}
+
+fn object(run: &Run, named: Option<&NamedRun>) -> Value {
+    let counts = |word: &str| run.tasks.iter().filter(|task| task.outcome == word).count();
+    json!({
+        "run": run.id,
+        "started": run.started,
+        "seconds": run.seconds,
+        "ended": run.seconds.is_some(),
+        "cached": counts("cached"),
+        "ran": counts("ran"),
+        "failed": counts("failed"),
+        "skipped": counts("skipped"),
+        "accepted": counts("accepted"),
+        "interrupted": is_interrupted(run),
+        "only": run.about["only"],
+        "set": run.about["set"],
+        "axis": run.about["axis"],
+        "name": named.map(|named| &named.name),
+        "note": run.about["note"],
+    })
+}
+
+/// `9 cached, 5 ran`.
+pub(super) fn outcome(run: &Run) -> String {
+    let count = |word: &str| run.tasks.iter().filter(|task| task.outcome == word).count();
+    let words = ["cached", "ran", "failed", "skipped", "waiting", "accepted"];
+    let mut parts: Vec<String> = words.iter().filter(|word| count(word) > 0).map(|word| format!("{} {word}", count(word))).collect();
+    if run.seconds.is_none() {
+        parts.push("not ended: killed, or running now".to_owned());
+    } else if is_interrupted(run) {
+        parts.push("interrupted".to_owned());
+    }
+    if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") }
+}
+
+fn is_interrupted(run: &Run) -> bool {
+    run.summary.as_ref().is_some_and(|summary| summary["interrupted"] == true)
+}
+
+/// What a run laid over the file, as arguments: `--only`, `train`, `--axis`, `seed=3`.
+pub(super) fn overrides(about: &Value) -> Vec<String> {
+    let mut arguments = Vec::new();
+    for (option, name) in [("--only", "only"), ("--set", "set"), ("--axis", "axis")] {
+        for value in about[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            arguments.extend([option.to_owned(), value.to_owned()]);
+        }
+    }
+    arguments
+}
+
+/// Run → its name, of this pipeline.
+fn names(project: &Project) -> Result<BTreeMap<String, NamedRun>> {
+    Ok(project.store.named_runs(&project.pipeline_id)?.into_iter().map(|named| (named.run.clone(), named)).collect())
+}
+
+/// The run that `@NAME`, `@last`, `@prev` or the beginning of an id means.
+pub(super) fn find_run(project: &Project, reference: &str) -> Result<Run> {
+    let mut ids = project.store.run_ids(&project.pipeline_id)?;
+    if ids.is_empty() {
+        return Err(Wrong("there is no run yet".to_owned()).into());
+    }
+    let last = |back: usize| -> Result<Run> {
+        // What was accepted was never run.
+        let mut back = back;
+        for id in ids.iter().rev() {
+            let run = project.store.run(&project.pipeline_id, id)?;
+            if run.about["accept"].is_null() {
+                if back == 0 {
+                    return Ok(run);
+                }
+                back -= 1;
+            }
+        }
+        Err(Wrong(format!("there is no run {reference}: `tomograph history` lists those there are")).into())
+    };
+    match reference.strip_prefix('@') {
+        Some("last") => return last(0),
+        Some("prev") => return last(1),
+        Some(name) => {
+            let named = project.store.named_runs(&project.pipeline_id)?.into_iter().find(|named| named.name == name);
+            return match named.filter(|named| ids.contains(&named.run)) {
+                Some(named) => project.store.run(&project.pipeline_id, &named.run),
+                None => Err(Wrong(format!("no run is called {name}{}", known(project)?)).into()),
+            };
+        }
+        None => {}
+    }
+    ids.retain(|id| id.starts_with(reference));
+    match ids.as_slice() {
+        [id] => project.store.run(&project.pipeline_id, id),
+        [] => Err(Wrong(format!("no run begins with {reference}: `tomograph history` lists them; a name is written @NAME")).into()),
+        _ => Err(Wrong(format!("{} runs begin with {reference}: give more of it", ids.len())).into()),
+    }
+}
+
+/// The names there are, for a message about one that is not.
+fn known(project: &Project) -> Result<String> {
+    let names: Vec<String> = project.store.named_runs(&project.pipeline_id)?.into_iter().map(|named| named.name).collect();
+    Ok(if names.is_empty() { "; none has a name yet".to_owned() } else { format!("; there are {}", names.join(", ")) })
+}

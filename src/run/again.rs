@@ -1,0 +1,38 @@
+//! Tasks that run although their result is known (`run --again`), and whether they gave the same bytes.
+//!
+//! Part of the loop in `run`. What is exact and differs is an error already where it is recorded; what need not be exact is kept
+//! as a variant, and those that follow stay with the result that stood.
+
+use super::Loop;
+use crate::pipeline::TaskId;
+use crate::plan::Known;
+use std::collections::BTreeMap;
+
+/// What is known of tasks that run again.
+#[derive(Default)]
+pub(super) struct Again {
+    /// The result that stood.
+    pub(super) standing: BTreeMap<TaskId, Known>,
+    /// What came of the comparison, in words.
+    pub(super) compared: BTreeMap<TaskId, String>,
+}
+
+impl Loop<'_> {
+    /// Whether a task is still to run again.
+    pub(super) fn is_again(&self, id: TaskId) -> bool {
+        self.options.again.contains(&id) && !self.again.compared.contains_key(&id)
+    }
+
+    /// Of a task that ran again, the result that stood; of any other, its own.
+    pub(super) fn compare(&mut self, id: TaskId, made: Known) -> Known {
+        let Some(standing) = self.again.standing.remove(&id) else { return made };
+        let others = made.record.outputs.iter().filter(|(port, output)| standing.record.outputs.get(*port) != Some(output));
+        let ports: Vec<&str> = others.map(|(port, _)| port.as_str()).collect();
+        let words = match ports.as_slice() {
+            [] => "the same bytes as before".to_owned(),
+            _ => format!("other bytes than before ({}), kept as a variant", ports.join(", ")),
+        };
+        self.again.compared.insert(id, words);
+        standing
+    }
+}
