@@ -1,7 +1,7 @@
 //! Runs a plan.
 //!
 //! One thread owns all state and everybody else sends messages: a task is judged when its inputs are known, queued when the
-//! store has no record of its key, started when its lane has room, and recorded when it ends. CPU kinds work in one rayon
+//! store has no record of its key, started when there is room, and recorded when it ends. CPU kinds work in one rayon
 //! pool, torch kinds in a child each, commands in a process each; a plain thread waits for every running task. Early cutoff
 //! comes of itself: a task that ran and gave the same bytes leaves the keys after it as they were.
 //!
@@ -142,8 +142,6 @@ struct Loop<'a> {
     /// Key and reasons of a task that has just ended, for the journal.
     told: BTreeMap<TaskId, (Digest, Vec<String>)>,
     resources: Resources,
-    /// Whether any task takes a device.
-    has_device_tasks: bool,
     /// Tasks whose inputs have all arrived, to be judged.
     ready: VecDeque<TaskId>,
     running: usize,
@@ -174,13 +172,12 @@ pub fn run<'a>(
         outcomes: vec![Outcome::Open; count],
         waiting: vec![BTreeSet::new(); count],
         followers: vec![Vec::new(); count],
-        queue: Queue::default(),
+        queue: Queue::new(planner.wanted.iter().copied().filter(|id| resources::wants_device(&planner.pipeline.tasks[id.0])).collect()),
         making: HashMap::new(),
         revived: BTreeMap::new(),
         again: again::Again::default(),
         told: BTreeMap::new(),
         resources: Resources::new(options),
-        has_device_tasks: planner.wanted.iter().any(|id| resources::wants_device(&planner.pipeline.tasks[id.0])),
         ready: VecDeque::new(),
         running: 0,
         resting: Vec::new(),

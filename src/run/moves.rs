@@ -36,7 +36,7 @@ impl<'a> Loop<'a> {
     {
         self.rank_queue();
         let (mut blocked, mut place) = (Dimensions::default(), None);
-        while let Some(next) = self.queue.after(place).filter(|_| !self.resources.is_closed(blocked, self.has_device_tasks)) {
+        while let Some(next) = self.queue.after(place).filter(|_| !self.resources.is_closed(blocked, self.queue.wants_device())) {
             place = Some(next);
             let id = next.1;
             let Some(room) = self.resources.enter(&self.planner.pipeline.tasks[id.0], &mut blocked) else { continue };

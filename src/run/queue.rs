@@ -27,24 +27,43 @@ pub(super) struct Queue {
     ranks: Option<BTreeMap<TaskId, usize>>,
     /// The queued tasks by place.
     order: BTreeSet<Place>,
+    /// Which tasks of the pipeline take a device, and how many of those are queued.
+    on_device: BTreeSet<TaskId>,
+    waiting_for_device: usize,
 }
 
 /// Where a task stands in the queue.
 pub(super) type Place = (usize, TaskId);
 
 impl Queue {
+    /// An empty queue for a pipeline in which these tasks take a device.
+    pub(super) fn new(on_device: BTreeSet<TaskId>) -> Self {
+        Self { on_device, ..Self::default() }
+    }
+
+    /// Whether any queued task takes a device.
+    pub(super) fn wants_device(&self) -> bool {
+        self.waiting_for_device > 0
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
     pub(super) fn insert(&mut self, id: TaskId, queued: Queued) {
         self.order.insert(self.place(id));
-        self.tasks.insert(id, queued);
+        if self.tasks.insert(id, queued).is_none() && self.on_device.contains(&id) {
+            self.waiting_for_device += 1;
+        }
     }
 
     pub(super) fn remove(&mut self, id: TaskId) -> Option<Queued> {
         self.order.remove(&self.place(id));
-        self.tasks.remove(&id)
+        let queued = self.tasks.remove(&id);
+        if queued.is_some() && self.on_device.contains(&id) {
+            self.waiting_for_device -= 1;
+        }
+        queued
     }
 
     /// The first task after a place, or the first of all.
@@ -56,6 +75,7 @@ impl Queue {
     /// Empties the queue.
     pub(super) fn drain(&mut self) -> Vec<TaskId> {
         self.order.clear();
+        self.waiting_for_device = 0;
         std::mem::take(&mut self.tasks).into_keys().collect()
     }
 

@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_timeout_ends_the_whole_process_group,
         a_timeout_ends_a_map_kind,
         an_interrupt_ends_the_run_in_order,
+        two_interrupts_leave_nothing_running,
     ]
 }
 
@@ -145,18 +146,30 @@ fn a_timeout_ends_a_map_kind() {
     assert_eq!(space.run("run study.toml --json").success().tasks("failed"), [""; 0]);
 }
 
-fn an_interrupt_ends_the_run_in_order() {
-    let space = space("{ retries = 3 }", "[ -e mended ] || { sleep 600 & echo $! > pid; wait; }");
+/// Runs a program that starts another and waits, interrupts the engine so often, and says what it printed.
+fn interrupted(times: usize) -> (Space, String) {
+    let space = space("{ retries = 3 }", "[ -e mended ] || { sleep 600 & echo $! > pid.new; mv pid.new pid; wait; }");
     let mut engine = space.command(TOMOGRAPH).args(["run", PIPELINE]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    crate::crash::wait("the command to start", || space.path("pid").exists() && !space.read("pid").is_empty());
+    crate::crash::wait("the command to start", || space.path("pid").exists());
     let id = engine.id().to_string();
-    assert!(space.command("kill").args(["-INT", &id]).status().unwrap().success());
+    for _ in 0..times {
+        assert!(space.command("kill").args(["-INT", &id]).status().unwrap().success());
+    }
     let mut said = String::new();
     std::io::Read::read_to_string(&mut engine.stdout.take().unwrap(), &mut said).unwrap();
     assert_eq!(engine.wait().unwrap().code(), Some(130), "{said}");
-    assert!(said.contains("interrupted"), "{said}");
     let pid = space.read("pid").trim().to_owned();
     crate::crash::wait("what the program started to end", || !crate::crash::alive(&pid));
     space.write("mended", "");
     assert_eq!(space.run("run work.toml --json").success().tasks("ran"), ["work"]);
+    (space, said)
+}
+
+fn an_interrupt_ends_the_run_in_order() {
+    let (_space, said) = interrupted(1);
+    assert!(said.contains("interrupted: run again"), "{said}");
+}
+
+fn two_interrupts_leave_nothing_running() {
+    let _ = interrupted(2);
 }

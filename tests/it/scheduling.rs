@@ -10,6 +10,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         an_inherited_mask_is_all_there_is,
         a_mask_of_uuids_is_handed_on,
         two_halves_share_a_device,
+        a_task_that_fails_gives_its_device_back,
         needs_that_cannot_be_met_stop_the_run_before_it_starts,
         what_is_cached_needs_nothing,
         memory_of_running_tasks_stays_below_the_limit,
@@ -90,6 +91,12 @@ fn two_halves_share_a_device() {
     let space = space("{ gpu = 0.5 }", "[devices]\ngpus = [\"0\", \"1\"]\n", TOGETHER);
     space.run("run work.toml -j 2").success();
     assert_eq!(seen(&space), ["1 cuda:0 0", "2 cuda:0 0"]);
+}
+
+fn a_task_that_fails_gives_its_device_back() {
+    let space = space("{ gpu = 1, memory = \"600MiB\" }", "memory = \"1GiB\"\n[devices]\ngpus = [\"0\"]\n", "[ \"$1\" = 1 ] && exit 1");
+    let output = space.run("run work.toml -j 2 --json").exits(1);
+    assert_eq!((output.tasks("failed"), output.tasks("ran")), (vec!["work[n=1]".to_owned()], vec!["work[n=2]".to_owned()]));
 }
 
 fn needs_that_cannot_be_met_stop_the_run_before_it_starts() {
