@@ -125,13 +125,13 @@ fn fail_fast_starts_nothing_more() {
 }
 
 fn a_timeout_ends_the_whole_process_group() {
-    let space = space("{ timeout = 0.3, retries = 3 }", "[ -e mended ] || { sleep 600 & echo $! > pid; wait; }");
-    space.run("run work.toml").exits(1).says(&["policy.timeout", "0.3 s"]);
+    let space = space("{ timeout = 0.6, retries = 3 }", "[ -e mended ] || { sleep 600 & echo $! > pid; wait; }");
+    space.run("run work.toml").exits(1).says(&["policy.timeout", "0.6 s"]);
     assert_eq!(tries(&space), 1, "a timeout is no cause to try again");
     let pid = space.read("pid").trim().to_owned();
     crate::crash::wait("what the program started to end", || !crate::crash::alive(&pid));
     space.write("mended", "");
-    space.replace(PIPELINE, "timeout = 0.3", "timeout = 30");
+    space.replace(PIPELINE, "timeout = 0.6", "timeout = 30");
     assert_eq!(space.run("run work.toml --json").success().tasks("ran"), ["work"]);
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_task_with_more_threads_than_there_are_runs_alone,
         the_longest_path_starts_first,
         what_took_long_starts_first,
+        a_new_cell_is_expected_to_take_what_its_stage_takes,
     ]
 }
 
@@ -178,4 +179,36 @@ fn what_took_long_starts_first() {
     space.write("paths.toml", space.read("paths.toml").replace("\"env\", ", ""));
     space.run("run paths.toml -j 1").success();
     assert_eq!(order(&space), ["long-1", "short"]);
+}
+
+const CELLS: &str = r#"[pipeline]
+name = "cells"
+
+[axes]
+n = [1]
+
+[stage.cell]
+over    = ["n"]
+command = ["env", "sh", "work.sh", "cell", "{n}", "{outputs.table}"]
+outputs = { table = "table" }
+
+[stage.long]
+command = ["env", "sh", "work.sh", "long", "", "{outputs.table}"]
+outputs = { table = "table" }
+"#;
+
+fn a_new_cell_is_expected_to_take_what_its_stage_takes() {
+    let space = Space::new();
+    space.write("cells.toml", CELLS);
+    space.write("work.sh", script("[ \"$1\" = long ] && sleep 0.3"));
+    space.run("run cells.toml -j 1").success();
+    assert_eq!(order(&space), ["cell 1", "long"]);
+    std::fs::remove_file(space.path("seen.txt")).unwrap();
+    // Another cell, of which nothing is known, and another key for the long one.
+    space.write(
+        "cells.toml",
+        CELLS.replace("n = [1]", "n = [2]").replace("\"env\", \"sh\", \"work.sh\", \"long\"", "\"sh\", \"work.sh\", \"long\""),
+    );
+    space.run("run cells.toml -j 1").success();
+    assert_eq!(order(&space), ["long", "cell 2"]);
 }
