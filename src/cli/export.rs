@@ -3,7 +3,7 @@
 use super::exit::{Exit, Wrong, print};
 use super::grid::{bytes, count};
 use super::project::{Project, Selection};
-use super::results::{Standing, standing};
+use super::results::{Standing, of_run, standing};
 use crate::run::publish::{Publication, export as copy_out};
 use crate::stage::Kind;
 use anyhow::{Context as _, Result, bail};
@@ -14,6 +14,8 @@ use std::path::PathBuf;
 ///
 /// TASK names one task and perhaps one of its outputs (else its main one): 'train[seed=1].model'. Beside FOLDER lies
 /// FOLDER.tomograph.json, which says by key and digests what the files are. People's data never leaves the store.
+///
+/// For example, `tomograph export study.toml table paper/table --run @submission-1` takes the table as it was sent.
 #[derive(Args)]
 pub(super) struct ExportArgs {
     /// The pipeline: a TOML file
@@ -25,6 +27,9 @@ pub(super) struct ExportArgs {
     /// A folder that is not there yet, or empty
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
+    /// As this run had it: @NAME, @last, @prev, or the beginning of its line in `tomograph history`
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
 }
 
 pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> {
@@ -41,7 +46,11 @@ pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> 
         (None, Some(main)) => main.port.clone(),
         (None, None) => bail!("{} has no outputs", task.title()),
     };
-    let record = match standing(&project, &[id], false)?.pop() {
+    let found = match &args.run {
+        Some(run) => of_run(&project, &[id], run)?.pop(),
+        None => standing(&project, &[id], false)?.pop(),
+    };
+    let record = match found {
         Some(Standing::Current(record)) => record,
         Some(Standing::Old(_)) => {
             bail!("what there is of {} is of an earlier run: run it again first (`tomograph why` says what changed)", task.title())

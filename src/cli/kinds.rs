@@ -87,7 +87,8 @@ fn manual(kind: &Kind) -> String {
     };
     let mut text = format!("{}\n\n", kind.name);
     text.push_str(&wrap(about(&schema), "  ", WIDTH));
-    let _ = write!(text, "\n  Works {work}. Revision {}.\n", kind.revision);
+    let told: String = kind.revisions.iter().map(|(revision, what)| format!(" {revision}: {what}.")).collect();
+    let _ = write!(text, "\n  Works {work}. Revision {}.{told}\n", kind.revision);
     for (title, ports, is_input) in [("inputs", kind.inputs, true), ("outputs", kind.outputs, false)] {
         if !ports.is_empty() {
             let _ = write!(text, "\n{title}\n");

@@ -1,5 +1,6 @@
 //! What the store holds for tasks of a pipeline as it stands: the result of now, or an older one.
 
+use super::history::find_run;
 use super::progress::hashing;
 use super::project::Project;
 use crate::content::Digest;
@@ -7,6 +8,7 @@ use crate::pipeline::TaskId;
 use crate::plan::{Judgement, Outcome, Unready};
 use crate::store::Record;
 use anyhow::Result;
+use std::collections::BTreeMap;
 
 /// What there is of a task.
 pub(super) enum Standing {
@@ -63,4 +65,16 @@ pub(super) fn standing(project: &Project, tasks: &[TaskId], quiet: bool) -> Resu
             Outcome::Open | Outcome::Failed(_) => old(last.get(&project.pipeline.tasks[id.0].title())),
         })
         .collect()
+}
+
+/// What a past run found or made of each of `tasks`.
+pub(super) fn of_run(project: &Project, tasks: &[TaskId], run: &str) -> Result<Vec<Standing>> {
+    let run = find_run(project, run)?;
+    let done = run.tasks.iter().filter(|task| ["cached", "ran", "accepted"].contains(&task.outcome.as_str()));
+    let keys: BTreeMap<&str, Digest> = done.filter_map(|task| Some((task.task.as_str(), task.key?))).collect();
+    let record = |id: &TaskId| -> Result<Standing> {
+        let Some(key) = keys.get(project.pipeline.tasks[id.0].title().as_str()) else { return Ok(Standing::Nothing) };
+        Ok(project.store.records(key)?.into_iter().next().map_or(Standing::Nothing, Standing::Current))
+    };
+    tasks.iter().map(record).collect()
 }

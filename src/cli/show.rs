@@ -4,7 +4,7 @@ use super::exit::{Exit, Wrong, print};
 use super::grid::{bytes, count, duration};
 use super::preview::preview;
 use super::project::{Project, Selection};
-use super::results::{Standing, standing};
+use super::results::{Standing, of_run, standing};
 use crate::pipeline::{Output, Task};
 use crate::stage::Kind;
 use crate::store::{OutputRecord, Record};
@@ -27,6 +27,9 @@ pub(super) struct ShowArgs {
     /// A stage, cells of it, or an output: train, 'train[seed=1]', train.model
     #[arg(value_name = "REF[.PORT]")]
     reference: String,
+    /// As this run had it: @NAME, @last, @prev, or the beginning of its line in `tomograph history`
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
     /// Only where the files lie in the store, one a line, with their names after a tab where there are several. Do not write there
     #[arg(long)]
     path: bool,
@@ -38,7 +41,10 @@ pub(super) struct ShowArgs {
 pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
     let (tasks, port) = project.find_one(&args.reference)?;
-    let found = standing(&project, &tasks, args.json || args.path)?;
+    let found = match &args.run {
+        Some(run) => of_run(&project, &tasks, run)?,
+        None => standing(&project, &tasks, args.json || args.path)?,
+    };
     if args.path && found.iter().all(|standing| standing.record().is_none()) {
         return Err(Wrong(format!("{} has no result yet: run it first", args.reference)).into());
     }

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 
 /// Say why a task would run: what differs from its last record
 ///
+/// For example, `tomograph why pipelines/demo.toml 'train[seed=1]'` says `params.learning_rate: 0.001 → 0.0005`.
+///
 /// The reasons are the difference between two key manifests, so there is a reason exactly when the key is another one. A task that
 /// follows others is decided after them; their reasons are given too, back to the params and files where it began.
 #[derive(Args)]

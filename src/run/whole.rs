@@ -98,6 +98,7 @@ mod tests {
                 state: folder.path().join("state"),
                 deadline,
                 cancelled: &cancelled,
+                anew: false,
                 notes: Box::new(|_| ()),
             };
             carry_out(&job, &KIND, &params).unwrap_err().to_string()

@@ -33,3 +33,17 @@ pub static KINDS: &[Kind] = &[
     Kind::torch::<classifier_evaluate::ClassifierEvaluate>(),
     Kind::whole::<report_table::ReportTable>(),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_revision_after_the_first_says_what_it_changed() {
+        for kind in KINDS {
+            let told: Vec<u32> = kind.revisions.iter().map(|(revision, _)| *revision).collect();
+            assert_eq!(told, (2..=kind.revision).collect::<Vec<u32>>(), "REVISIONS of {}", kind.name);
+            assert!(kind.revisions.iter().all(|(_, what)| !what.is_empty()), "REVISIONS of {}", kind.name);
+        }
+    }
+}
