@@ -199,7 +199,7 @@ fn a_named_run_is_kept_and_found() {
     let _ = space.run("run numbers.toml").success().says(&["published results/total.tsv"]);
     let _ = space.run("show numbers.toml total --run @submission-1").success().says(&["252"]);
     let _ = space.run("export numbers.toml total out --run @submission-1").success();
-    assert_eq!((space.read("out/total.tsv").as_str(), space.read("results/total.tsv").as_str()), ("sum\n252\n", "sum\n300\n"));
+    assert_eq!((space.read("out/table.tsv").as_str(), space.read("results/total.tsv").as_str()), ("sum\n252\n", "sum\n300\n"));
     // What failed gets no name.
     space.write("tools/total.sh", "exit 3\n");
     let _ = space.run("run numbers.toml --name broken").exits(1).says(&["not named broken"]);
