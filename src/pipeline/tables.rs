@@ -119,8 +119,8 @@ pub(crate) struct StageTable {
     pub skip: Anything,
     /// Other params, needs or policy for some cells: a list of `{ where, params, needs, policy }`, later ones win.
     pub r#override: Anything,
-    /// For a command: the input port whose items it treats one by one, a process each. It then has one output: images, masks, studies
-    /// or a table.
+    /// For a command: the input port whose items (images, masks, studies) it treats one by one, a process each. `{inputs.PORT}` is
+    /// then the item's file, and the one output, of images, masks, studies or a table, a file too; a table's rows get the item's columns.
     #[schemars(with = "Option<String>")]
     pub map: Option<Spanned<String>>,
     /// Globs of the files that are a command's code; in the key.

@@ -35,6 +35,23 @@ pub(super) struct Surroundings<'a> {
 
 /// Runs the program once.
 pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &Policy, around: &Surroundings) -> Result<Made> {
+    run_once(job, stage, outputs, policy, around, &|folder, program| {
+        for output in outputs {
+            valid::check(output.artifact, &output.port, &folder.join(&output.port)).with_context(|| misfit(output, program))?;
+        }
+        take_outputs(job, outputs.iter().map(|output| output.port.as_str()), folder, job.identified("command"))
+    })
+}
+
+/// Runs the program, and gives what `take` takes from the folder of its outputs (the program's name is for its messages).
+pub(super) fn run_once<T>(
+    job: &Job,
+    stage: &Stage,
+    outputs: &[Output],
+    policy: &Policy,
+    around: &Surroundings,
+    take: &dyn Fn(&Path, &str) -> Result<T>,
+) -> Result<T> {
     let scratch = job.store.scratch()?;
     let mut lent = Lent::default();
     let layout = Layout::new(job, stage, outputs, scratch.path(), &mut lent)?;
@@ -43,12 +60,12 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
     let ended = execute(job, stage, &argv, &layout, policy, around);
     lent.give_back(job, program)?;
     ended?;
-    for output in outputs {
-        valid::check(output.artifact, &output.port, &layout.outputs.join(&output.port)).with_context(|| {
-            format!("{program} ended well, but output `{}` is not `{}` (`tomograph kinds --types`)", output.port, output.artifact)
-        })?;
-    }
-    take_outputs(job, outputs.iter().map(|output| output.port.as_str()), &layout.outputs, job.identified("command"))
+    take(&layout.outputs, program)
+}
+
+/// That an output is not what was declared.
+pub(super) fn misfit(output: &Output, program: &str) -> String {
+    format!("{program} ended well, but output `{}` is not `{}` (`tomograph kinds --types`)", output.port, output.artifact)
 }
 
 /// Runs the program to its end.
@@ -126,7 +143,7 @@ impl Layout {
             std::fs::create_dir_all(&place).context("cannot make a folder in the store")?;
             files.insert(
                 output.port.clone(),
-                valid::file_name(output.artifact, &output.port).map_or(place.clone(), |name| place.join(name)),
+                valid::file_name(output.artifact, &output.port, stage.map.is_some()).map_or(place.clone(), |name| place.join(name)),
             );
         }
         let params = scratch.join("params.json");

@@ -4,8 +4,9 @@
 //! kind reads, and whether it comes from people's data. Not its name, its path or other columns: those are carried over here.
 //! Knows nothing of how items are treated.
 
+use super::pool::What;
 use crate::content::{Digest, FileRef, Place};
-use crate::stage::{Each, Inputs, Item, Kind, MapWork, Row};
+use crate::stage::{Each, Inputs, Item, MapWork, Row};
 use crate::store::Store;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -60,15 +61,8 @@ struct Waiting {
 
 impl<'s> Items<'s> {
     /// Looks all items up.
-    pub(super) fn look(
-        store: &'s Store,
-        kind: &Kind,
-        params: &serde_json::Value,
-        map: &dyn MapWork,
-        items: &[Item],
-        whole: &Inputs,
-    ) -> Result<Self> {
-        let prefix = prefix(kind, params, whole);
+    pub(super) fn look(store: &'s Store, what: &What, map: &dyn MapWork, items: &[Item], whole: &Inputs) -> Result<Self> {
+        let prefix = prefix(what, whole);
         let reads = map.reads();
         let keys: Vec<Digest> = items.iter().map(|item| key(&prefix, &reads, item)).collect();
         let mut kept: HashMap<Digest, Kept> = HashMap::new();
@@ -160,7 +154,7 @@ impl<'s> Items<'s> {
 }
 
 /// What all items of a task have in common.
-fn prefix(kind: &Kind, params: &serde_json::Value, whole: &Inputs) -> blake3::Hasher {
+fn prefix(what: &What, whole: &Inputs) -> blake3::Hasher {
     let whole: Vec<_> = whole
         .0
         .iter()
@@ -170,7 +164,7 @@ fn prefix(kind: &Kind, params: &serde_json::Value, whole: &Inputs) -> blake3::Ha
             (port, parts)
         })
         .collect();
-    let mut text = serde_json::json!([FORMAT, kind.name, kind.revision, params, whole]);
+    let mut text = serde_json::json!([FORMAT, what.name, what.revision, what.params, whole]);
     text.sort_all_objects();
     let mut hasher = blake3::Hasher::new_derive_key("tomograph item key 1");
     field(&mut hasher, text.to_string().as_bytes());

@@ -12,6 +12,7 @@ mod children;
 mod chosen;
 mod command;
 mod devices;
+mod each;
 mod events;
 mod failure;
 pub mod guard;

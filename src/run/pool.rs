@@ -23,7 +23,7 @@ const INDEX: &str = "index.tsv";
 const STEPS: u64 = 500;
 
 /// Treats one item, here or in a guarded child.
-type Treat<'t> = dyn Fn(&Item, &Inputs) -> Result<Each> + Sync + 't;
+pub(super) type Treat<'t> = dyn Fn(&Item, &Inputs) -> Result<Each> + Sync + 't;
 
 /// Does the work of a `Map` kind.
 pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, children: &Children) -> Result<Made> {
@@ -39,7 +39,11 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, childre
             } else {
                 Box::new(move |item, whole| unguarded(map, item, whole))
             };
-            map_items(job, kind, &params.params(), map, (items, writes), &*each)
+            let what = What { name: kind.name, revision: kind.revision, params: &params.params(), identified: job.identified(kind.name) };
+            let done = treat(job, &what, map, items, &*each)?;
+            let tree = gather(job, writes, items[0], done.rows, done.aside, what.identified)?;
+            let outputs = BTreeMap::from([(kind.outputs[0].name.to_owned(), tree)]);
+            Ok(Made { outputs, items: done.count, items_ran: done.count - done.known, quarantined: done.quarantined })
         }
         Work::Whole | Work::Torch => bail!("{} does not work item by item", kind.name),
     }
@@ -72,18 +76,32 @@ fn unguarded(map: &dyn MapWork, item: &Item, whole: &Inputs) -> Result<Each> {
     })
 }
 
-fn map_items(
-    job: &Job,
-    kind: &Kind,
-    params: &serde_json::Value,
-    map: &dyn MapWork,
-    (item_ports, writes): (&[&str], &[&str]),
-    each: &Treat,
-) -> Result<Made> {
+/// What treats items, as far as their keys and names of problems go.
+pub(super) struct What<'a> {
+    /// Kind, or `command`.
+    pub(super) name: &'a str,
+    pub(super) revision: u32,
+    pub(super) params: &'a serde_json::Value,
+    /// Whether what is made holds people's data.
+    pub(super) identified: bool,
+}
+
+/// All items, treated.
+pub(super) struct Done {
+    pub(super) rows: Vec<Row>,
+    pub(super) aside: Vec<Aside>,
+    pub(super) count: u64,
+    /// Of them, those treated before.
+    pub(super) known: u64,
+    pub(super) quarantined: u64,
+}
+
+/// Treats every item that was not treated before, by turns with other tasks.
+pub(super) fn treat(job: &Job, what: &What, map: &dyn MapWork, item_ports: &[&str], each: &Treat) -> Result<Done> {
     let whole = whole_ports(&job.inputs, item_ports);
     let mut items = map.items(&job.inputs)?;
     items.sort_by(|a, b| a.item.cmp(&b.item));
-    let cache = Items::look(job.store, kind, params, map, &items, &whole)?;
+    let cache = Items::look(job.store, what, map, &items, &whole)?;
     let cache = if job.anew { cache.anew() } else { cache };
     let (count, known) = (items.len() as u64, cache.known() as u64);
     if known > 0 {
@@ -110,19 +128,17 @@ fn map_items(
     for (item, treated) in items.iter().zip(treated?) {
         match treated {
             Treated::Rows(made) => rows.extend(made),
-            Treated::Aside { class, reason } => aside.push(Aside { item: item.item.clone(), kind: kind.name.into(), class, reason }),
+            Treated::Aside { class, reason } => aside.push(Aside { item: item.item.clone(), kind: what.name.into(), class, reason }),
         }
     }
     rows.sort_by(|a, b| a.item.cmp(&b.item));
     map.finish(&mut rows, &mut aside)?;
     let quarantined = aside.len() as u64;
-    let tree = gather(job, writes, item_ports[0], rows, aside, job.identified(kind.name))?;
-    let outputs = BTreeMap::from([(kind.outputs[0].name.to_owned(), tree)]);
-    Ok(Made { outputs, items: count, items_ran: count - known, quarantined })
+    Ok(Done { rows, aside, count, known, quarantined })
 }
 
 /// The output's tree: every row's files, `index.tsv`, and `quarantine.tsv` where an item was set aside here or before.
-fn gather(job: &Job, writes: &[&str], leading: &str, rows: Vec<Row>, aside: Vec<Aside>, identified: bool) -> Result<Tree> {
+pub(super) fn gather(job: &Job, writes: &[&str], leading: &str, rows: Vec<Row>, aside: Vec<Aside>, identified: bool) -> Result<Tree> {
     let mut columns: Vec<String> = std::iter::once("item").chain(writes.iter().copied()).map(str::to_owned).collect();
     let carried: BTreeSet<&String> = rows.iter().flat_map(|row| row.values.keys()).filter(|column| !columns.contains(column)).collect();
     columns.extend(carried.into_iter().cloned().collect::<Vec<_>>());

@@ -8,7 +8,7 @@ use super::order::BUILD;
 use super::queue::Queued;
 use super::resources::Room;
 use super::task::{Deadline, Job, Made};
-use super::{End, Message, Options, chosen, command, pool, torch, whole};
+use super::{End, Message, Options, chosen, command, each, pool, torch, whole};
 use crate::content::Digest;
 use crate::pipeline::{Action, Origin, TaskId};
 use crate::plan::Planner;
@@ -129,7 +129,7 @@ impl Carried<'_, '_> {
     /// The task's outputs: made at once, or part by part where a chosen list arrives.
     fn make(&self, job: &Job, queued: &Queued, slot: Option<&Slot>) -> Result<Made> {
         let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
-        let Some(port) = chosen::port(task) else { return self.work(job, slot) };
+        let Some(port) = chosen::port(task) else { return self.work(job, &queued.manifest, slot) };
         let (axes, parts) = chosen::parts(&job.inputs, port, &queued.manifest)?;
         let mut made = Vec::with_capacity(parts.len());
         for (number, part) in parts.iter().enumerate() {
@@ -140,7 +140,7 @@ impl Carried<'_, '_> {
                     let alone = Queued { key: part.key(), manifest: part.manifest.bytes(), reasons: Vec::new(), tries: 0 };
                     let job = job.with_inputs(part.inputs.clone(), store.state_path(&alone.key));
                     let started = (crate::store::now(), Instant::now());
-                    let outputs = self.work(&job, slot)?;
+                    let outputs = self.work(&job, &alone.manifest, slot)?;
                     let record = self.record(&alone, &job, outputs, &started, slot, &Mutex::default())?;
                     chosen::trees(store, &record)?.context("what a part gave is gone from the store")?
                 }
@@ -150,7 +150,7 @@ impl Carried<'_, '_> {
         chosen::combine(job, task, &axes, &parts, &made)
     }
 
-    fn work(&self, job: &Job, slot: Option<&Slot>) -> Result<Made> {
+    fn work(&self, job: &Job, manifest: &[u8], slot: Option<&Slot>) -> Result<Made> {
         let task = &self.planner.pipeline.tasks[self.id.0];
         let cpu = Slot::cpu();
         match &task.action {
@@ -170,7 +170,10 @@ impl Carried<'_, '_> {
             Action::Command(stage) => {
                 let around =
                     command::Surroundings { slot: slot.unwrap_or(&cpu), environment: &self.options.environment, children: self.children };
-                command::carry_out(job, stage, &task.outputs, &task.policy, &around)
+                match &stage.map {
+                    Some(port) => each::carry_out(job, stage, port, &task.outputs[0], &task.policy, manifest, &around),
+                    None => command::carry_out(job, stage, &task.outputs, &task.policy, &around),
+                }
             }
         }
     }

@@ -17,9 +17,16 @@ use std::path::{Component, Path, PathBuf};
 /// The sets of a split.
 const SETS: [&str; 3] = ["train", "validation", "test"];
 
-/// The name of the file that an artifact of one file has on a port; others are folders.
-pub(super) fn file_name(artifact: Artifact, port: &str) -> Option<String> {
+/// What a program that treats one item writes.
+const ITEM_IMAGE: &str = "item.png";
+const ITEM_STUDY: &str = "item.dcm";
+
+/// The name of the file that an artifact of one file has on a port, and images and studies where a program treats one item; others
+/// are folders.
+pub(super) fn file_name(artifact: Artifact, port: &str, per_item: bool) -> Option<String> {
     match artifact {
+        Artifact::Images | Artifact::Masks if per_item => Some(ITEM_IMAGE.to_owned()),
+        Artifact::Studies if per_item => Some(ITEM_STUDY.to_owned()),
         Artifact::Table | Artifact::Cohort | Artifact::History | Artifact::Predictions | Artifact::Receipt => Some(format!("{port}.tsv")),
         // Who reads metrics knows the name.
         Artifact::Metrics => Some("metrics.json".to_owned()),
@@ -32,7 +39,7 @@ pub(super) fn file_name(artifact: Artifact, port: &str) -> Option<String> {
 
 /// Checks the folder of an output port.
 pub(super) fn check(artifact: Artifact, port: &str, folder: &Path) -> Result<()> {
-    let file = file_name(artifact, port).unwrap_or_default();
+    let file = file_name(artifact, port, false).unwrap_or_default();
     match artifact {
         Artifact::Files | Artifact::Report => Ok(()),
         Artifact::Table | Artifact::Receipt => table(folder, &file, &[]).map(drop),
@@ -80,13 +87,25 @@ fn json(folder: &Path, name: &str) -> Result<Value> {
 }
 
 /// A table with these columns, each column once.
-fn table(folder: &Path, name: &str, wanted: &[&str]) -> Result<Table> {
+pub(super) fn table(folder: &Path, name: &str, wanted: &[&str]) -> Result<Table> {
     let table = Table::from_tsv(&read(folder, name)?).with_context(|| format!("{name} is no table of tab-separated values"))?;
     let mut seen = BTreeSet::new();
     let twice = table.columns.iter().find(|column| column.is_empty() || !seen.insert(column.as_str()));
     ensure!(twice.is_none(), "{name} has a column without a name, or two of the same name");
     wanted.iter().try_for_each(|column| table.column(column).map(drop)).with_context(|| name.to_owned())?;
     Ok(table)
+}
+
+/// Checks what a program left for one item: an image, a mask or a DICOM file. Gives width and height, and the bytes.
+pub(super) fn item(folder: &Path, artifact: Artifact) -> Result<(Option<(u32, u32)>, Vec<u8>)> {
+    if artifact == Artifact::Studies {
+        let bytes = read(folder, ITEM_STUDY)?;
+        ensure!(bytes.get(128..132) == Some(b"DICM"), "{ITEM_STUDY} is no DICOM file");
+        return Ok((None, bytes));
+    }
+    let bytes = read(folder, ITEM_IMAGE)?;
+    let size = picture(&bytes, artifact == Artifact::Masks).context(ITEM_IMAGE)?;
+    Ok((Some(size), bytes))
 }
 
 fn each_item_once(table: &Table) -> Result<()> {
@@ -188,26 +207,28 @@ fn images(folder: &Path, masks: bool) -> Result<()> {
     let sizes = ["width", "height"].map(|column| index.column(column));
     let [Ok(width), Ok(height)] = sizes else { bail!("index.tsv has no size") };
     files_of(folder, &index)?.into_par_iter().zip(&index.rows).try_for_each(|((line, place), row)| {
-        let size = [&row[width], &row[height]].map(|value| value.parse::<u32>().ok());
-        picture(&place, size, masks).with_context(|| format!("index.tsv: the file of line {line}"))
+        let wrong = || format!("index.tsv: the file of line {line}");
+        let (wide, high) = picture(&std::fs::read(&place).with_context(wrong)?, masks).with_context(wrong)?;
+        let right = row[width].parse() == Ok(wide) && row[height].parse() == Ok(high);
+        ensure!(right, "{}: it is {wide} by {high}, and the index has other numbers", wrong());
+        Ok(())
     })
 }
 
-fn picture(place: &Path, size: [Option<u32>; 2], mask: bool) -> Result<()> {
-    let bytes = std::fs::read(place)?;
+/// Width and height of a grey PNG of 8 or 16 bits; of a mask of 8 bits, 0 or 255.
+fn picture(bytes: &[u8], mask: bool) -> Result<(u32, u32)> {
     // The header: 8 bytes of signature, then the chunk IHDR with width, height, depth and colour.
     ensure!(bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.len() > 26, "it is no PNG");
     let number = |at: usize| bytes[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
     let (width, height, depth, colour) = (number(16), number(20), bytes[24], bytes[25]);
     ensure!(colour == 0 && (depth == 8 || depth == 16 && !mask), "it is no grey image of {} bits", if mask { "8" } else { "8 or 16" });
-    ensure!(size == [Some(width), Some(height)], "it is {width} by {height}, and the index has other numbers");
     if mask {
         let pixels =
-            image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).map_err(|_| anyhow::anyhow!("it cannot be decoded"))?;
+            image::load_from_memory_with_format(bytes, image::ImageFormat::Png).map_err(|_| anyhow::anyhow!("it cannot be decoded"))?;
         let odd = pixels.to_luma8().into_raw().into_iter().find(|value| *value != 0 && *value != 255);
         ensure!(odd.is_none(), "a mask holds 0 and 255 only, and this one has other values");
     }
-    Ok(())
+    Ok((width, height))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod lend;
 mod limits;
 mod numbers;
 mod odd;
+mod per_item;
 mod pipelines;
 mod programs;
 mod quarantine;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         items::trials(),
         limits::trials(),
         odd::trials(),
+        per_item::trials(),
         pipelines::trials(),
         programs::trials(),
         quarantine::trials(),

@@ -113,9 +113,11 @@ impl Wirer<'_, '_> {
                 Some(wrong(format!("a command that goes through items has one output, not {}", quoted(&names))))
             }
         });
-        // To be taken away with the running of it, in `run`.
+        let arguments = decl.table.command.iter().flat_map(|command| command.get_ref());
+        let stateful = arguments.filter(|argument| argument.get_ref().contains("{state}")).map(Spanned::span).next();
         let problem = problem.or_else(|| {
-            Some(wrong("a command that goes through items is not there yet".into()).help("without `map` it gets the whole folder at once"))
+            let span = stateful?;
+            Some(Diagnostic::error(span, "`{state}` is one folder, and `map` starts a program per item").also(map.span(), ""))
         });
         match problem {
             Some(problem) => {
