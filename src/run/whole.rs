@@ -97,6 +97,7 @@ mod tests {
                 log: folder.path().join("log"),
                 state: folder.path().join("state"),
                 deadline,
+                anew: false,
                 cancelled: &cancelled,
                 anew: false,
                 notes: Box::new(|_| ()),

@@ -106,7 +106,7 @@ pub(super) fn walk(path: &Path, from: u64, see: &mut dyn FnMut(Entry, &[u8])) ->
     } else {
         io::Seek::seek(&mut reader, io::SeekFrom::Start(from))?;
     }
-    let mut bytes = Vec::new();
+    let mut bytes = vec![0; HEAD];
     loop {
         bytes.resize(HEAD, 0);
         if !fill(&mut reader, &mut bytes)? {
