@@ -62,7 +62,9 @@ impl Planner<'_> {
                 Origin::Task { .. } => true,
             });
             let known = edge.and_then(|edge| match &edge.origin {
-                Origin::Source { source, inside } => self.source_tree(*source, inside.as_deref()).filter(|tree| tree.digest() == digest),
+                Origin::Source { source, inside } => {
+                    self.source_tree(*source, inside.as_deref()).filter(|tree| tree.digest() == digest).map(|tree| (*tree).clone())
+                }
                 Origin::Task { .. } => None,
             });
             known.or_else(|| Tree::from_manifest(&self.store.read_blob(&digest).ok()??, identified))

@@ -20,6 +20,7 @@ use reason::Reason;
 use sources::SourceTree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the pipeline reads is not there: nothing can start until the user mends it.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,8 @@ pub struct Planner<'a> {
     /// Tasks that are wanted, with everything they need.
     pub wanted: BTreeSet<TaskId>,
     sources: Vec<Option<SourceTree>>,
+    /// Manifests of sources that are in the store.
+    kept: Mutex<BTreeSet<Digest>>,
     last: BTreeMap<String, Digest>,
 }
 
@@ -101,7 +104,8 @@ impl<'a> Planner<'a> {
             sources.push(if look { SourceTree::look(store, root, &pipeline.sources[at], progress)? } else { None });
         }
         let last = store.last_keys(id)?;
-        let planner = Self { pipeline, store, root: root.to_owned(), wanted, sources, last };
+        store.foresee(id)?;
+        let planner = Self { pipeline, store, root: root.to_owned(), wanted, sources, kept: Mutex::default(), last };
         planner.refuse_missing_sources()?;
         Ok(planner)
     }
@@ -122,7 +126,7 @@ impl<'a> Planner<'a> {
                 (None, _) if self.must_be_connected(task, port) => {
                     missing.insert(format!("stage `{}` needs source `{}`, which is optional and absent", task.stage, source.title()));
                 }
-                (Some(found), Some(inside)) if found.inside(Some(inside)).is_none() => {
+                (Some(found), Some(inside)) if found.part(Some(inside)).is_none() => {
                     missing.insert(format!(
                         "source `{}`: there is no {inside} in {}",
                         source.title(),
@@ -166,8 +170,21 @@ impl<'a> Planner<'a> {
     }
 
     /// The source part that an edge brings, if its source is there.
-    pub fn source_tree(&self, source: SourceId, inside: Option<&str>) -> Option<Tree> {
-        self.sources[source.0].as_ref().and_then(|found| found.inside(inside))
+    pub fn source_tree(&self, source: SourceId, inside: Option<&str>) -> Option<Arc<Tree>> {
+        Some(self.sources[source.0].as_ref()?.part(inside)?.tree)
+    }
+
+    /// Keeps the manifests of a task's sources, so that `why` can name the files that changed.
+    pub fn keep_sources(&self, id: TaskId) -> Result<()> {
+        for edge in self.pipeline.tasks[id.0].inputs.values().flatten() {
+            let Origin::Source { source, inside } = &edge.origin else { continue };
+            let Some(part) = self.sources[source.0].as_ref().and_then(|found| found.part(inside.as_deref())) else { continue };
+            if !self.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(&part.digest) {
+                self.store.put_tree(&part.tree)?;
+                self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(part.digest);
+            }
+        }
+        Ok(())
     }
 
     /// Names the first source file read by a task that moved since it was hashed (DESIGN rule 2).
@@ -211,8 +228,8 @@ impl<'a> Planner<'a> {
     fn part_key(&self, edge: &Edge, outcomes: &[Outcome]) -> Result<Part> {
         let at = edge.coordinates.clone();
         Ok(match &edge.origin {
-            Origin::Source { source, inside } => match self.source_tree(*source, inside.as_deref()) {
-                Some(tree) => Part::Key(PartKey { at, digest: Some(tree.digest()), identified: tree.identified, hole: None }),
+            Origin::Source { source, inside } => match self.sources[source.0].as_ref().and_then(|found| found.part(inside.as_deref())) {
+                Some(part) => Part::Key(PartKey { at, digest: Some(part.digest), identified: part.tree.identified, hole: None }),
                 None => Part::Unconnected,
             },
             Origin::Task { task, port } => match &outcomes[task.0] {

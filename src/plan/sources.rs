@@ -2,41 +2,71 @@
 //!
 //! Knows the store's memo; does not know what reads the files.
 
-use crate::content::{FileRef, Tree};
+use crate::content::{Digest, FileRef, Tree};
 use crate::pipeline::{Source, Taken};
 use crate::store::sources::walk;
-use crate::store::{Stamp, Store, Unreadable};
+use crate::store::{Hashed, Stamp, Store, Unreadable};
 use anyhow::{Context as _, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The files of a source as they were when it was looked at.
 pub(super) struct SourceTree {
-    pub(super) tree: Tree,
-    stamps: BTreeMap<String, (PathBuf, Stamp)>,
+    pub(super) tree: Arc<Tree>,
+    /// In the order of the tree's files; empty for what another pipeline left, which can't move.
+    stamps: Vec<Stamp>,
+    /// What references named so far.
+    parts: Mutex<HashMap<Option<String>, Option<SourcePart>>>,
+}
+
+/// What a reference names of a source.
+#[derive(Clone)]
+pub(super) struct SourcePart {
+    pub(super) tree: Arc<Tree>,
+    pub(super) digest: Digest,
 }
 
 impl SourceTree {
     /// Looks at a source: `None` where nothing is at its path, or nothing is left of what it takes.
     pub(super) fn look(store: &Store, root: &Path, source: &Source, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Option<Self>> {
         if let Some(taken) = &source.taken {
-            return Ok(taken_tree(store, taken)?.map(|tree| Self { tree, stamps: BTreeMap::new() }));
+            return Ok(taken_tree(store, taken)?.map(|tree| Self::new(tree, Vec::new())));
         }
         let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else { return Ok(None) };
         let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
         let hashed = store.hash_files(&places, progress).map_err(|error| unreadable(error, source, &files))?;
-        let mut tree = Tree { files: BTreeMap::new(), identified: source.phi };
-        let mut stamps = BTreeMap::new();
-        for ((path, place), hashed) in files.into_iter().zip(hashed) {
-            tree.files.insert(path.clone(), FileRef { digest: hashed.digest, size: hashed.size, place: place.clone().into() });
-            stamps.insert(path, (place, hashed.stamp));
-        }
-        Ok(Some(Self { tree, stamps }))
+        let mut files: Vec<_> = files.into_iter().zip(hashed).collect();
+        files.sort_unstable_by(|((one, _), _), ((other, _), _)| one.cmp(other));
+        let stamps = files.iter().map(|(_, hashed)| hashed.stamp).collect();
+        let file = |((path, place), hashed): ((String, PathBuf), Hashed)| {
+            (path, FileRef { digest: hashed.digest, size: hashed.size, place: place.into() })
+        };
+        let tree = Tree { files: files.into_iter().map(file).collect(), identified: source.phi };
+        Ok(Some(Self::new(tree, stamps)))
     }
 
-    /// The part of the source that a reference names: all of it, one file, or one folder inside it.
-    pub(super) fn inside(&self, inside: Option<&str>) -> Option<Tree> {
-        let Some(inside) = inside else { return Some(self.tree.clone()) };
+    fn new(tree: Tree, stamps: Vec<Stamp>) -> Self {
+        Self { tree: Arc::new(tree), stamps, parts: Mutex::default() }
+    }
+
+    /// The part of the source that a reference names, made once.
+    pub(super) fn part(&self, inside: Option<&str>) -> Option<SourcePart> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = parts.get(&inside.map(str::to_owned)) {
+            return part.clone();
+        }
+        let tree = match inside {
+            None => Some(self.tree.clone()),
+            Some(inside) => self.inside(inside).map(Arc::new),
+        };
+        let part = tree.map(|tree| SourcePart { digest: tree.digest(), tree });
+        parts.insert(inside.map(str::to_owned), part.clone());
+        part
+    }
+
+    /// One file, or one folder inside it.
+    fn inside(&self, inside: &str) -> Option<Tree> {
         if let Some(file) = self.tree.files.get(inside) {
             let name = inside.rsplit('/').next().unwrap_or(inside);
             return Some(Tree { files: BTreeMap::from([(name.to_owned(), file.clone())]), identified: self.tree.identified });
@@ -53,9 +83,9 @@ impl SourceTree {
 
     /// What a message may call the first file that moved since the source was looked at.
     pub(super) fn moved(&self, store: &Store) -> Option<String> {
-        let moved = store.moved(self.stamps.values().map(|(place, stamp)| (place.as_path(), stamp)));
+        let moved = store.moved(self.tree.files.values().map(|file| file.place.file.as_path()).zip(&self.stamps));
         let first = moved.first()?;
-        let (path, _) = self.stamps.iter().find(|(_, (place, _))| place == first)?;
+        let (path, _) = self.tree.files.iter().find(|(_, file)| file.place.file == *first)?;
         Some(self.tree.shown(path))
     }
 }

@@ -156,7 +156,7 @@ impl<'a> Loop<'a> {
         let part = |tree: Tree, hole: Option<String>| Arrived::Part(Part { coordinates: edge.coordinates.clone(), tree, hole });
         Ok(match &edge.origin {
             Origin::Source { source, inside } => match self.planner.source_tree(*source, inside.as_deref()) {
-                Some(tree) => part(tree, None),
+                Some(tree) => part((*tree).clone(), None),
                 None => Arrived::Unconnected,
             },
             Origin::Task { task, port } => match &self.outcomes[task.0] {

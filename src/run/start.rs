@@ -10,7 +10,7 @@ use super::resources::Room;
 use super::task::{Deadline, Job, Made};
 use super::{End, Message, Options, chosen, command, each, pool, torch, whole};
 use crate::content::Digest;
-use crate::pipeline::{Action, Origin, TaskId};
+use crate::pipeline::{Action, TaskId};
 use crate::plan::Planner;
 use crate::plan::reason::Reason;
 use crate::stage::{Inputs, Note, Work};
@@ -198,14 +198,7 @@ impl Carried<'_, '_> {
             let files = tree.files.len() as u64;
             outputs.insert(port.clone(), OutputRecord { manifest, files, bytes: tree.size(), identified: tree.identified });
         }
-        // The manifests of sources are kept, so that `why` can name the files that changed.
-        for edge in task.inputs.values().flatten() {
-            if let Origin::Source { source, inside } = &edge.origin
-                && let Some(tree) = self.planner.source_tree(*source, inside.as_deref())
-            {
-                store.put_tree(&tree)?;
-            }
-        }
+        self.planner.keep_sources(self.id)?;
         let kind = match &task.action {
             Action::Kind { kind, .. } => kind.name,
             Action::Command(_) => "command",

@@ -8,7 +8,7 @@ use super::pack::Tag;
 use super::{files, lock};
 use crate::content::Digest;
 use rusqlite::{Connection, ErrorCode, Transaction, params};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -110,6 +110,18 @@ impl Index {
         .unwrap_or_default()
     }
 
+    /// The records at the last keys of a pipeline's tasks.
+    pub(super) fn last_records(&self, pipeline: &str) -> Vec<Entry> {
+        self.with(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT entries.key, pack, at, length FROM last JOIN entries ON entries.key = last.key AND tag = ? WHERE pipeline = ?",
+            )?;
+            let rows = statement.query_map(params![Tag::Record.byte(), pipeline], |row| entry_of(Tag::Record, row))?;
+            rows.collect()
+        })
+        .unwrap_or_default()
+    }
+
     /// Last keys of any task of a kind in any pipeline, newest run first.
     pub(super) fn last_of_kind(&self, kind: &str) -> Vec<Last> {
         self.with(|connection| {
@@ -138,7 +150,16 @@ impl Index {
                 "INSERT INTO last VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
                  SET kind = excluded.kind, key = excluded.key, run = excluded.run WHERE excluded.run >= run",
             )?;
-            for last in tasks {
+            // A key that is the last one already is left alone: thousands of tasks that were cached cost one scan.
+            let mut known: HashMap<String, Digest> = HashMap::new();
+            if tasks.len() > 64 {
+                let mut select = change.prepare("SELECT task, key FROM last WHERE pipeline = ?")?;
+                for row in select.query_map([pipeline], |row| Ok((row.get(0)?, Digest(row.get(1)?))))? {
+                    let (task, key) = row?;
+                    known.insert(task, key);
+                }
+            }
+            for last in tasks.iter().filter(|last| known.get(&last.task) != Some(&last.key)) {
                 insert.execute(params![pipeline, last.task, last.kind, last.key.0, last.run])?;
             }
             change.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", params![pipeline, run, size.cast_signed()])?;
@@ -183,10 +204,7 @@ impl Index {
 
     /// The entries with these keys; read one by one, or all at once where many are asked for.
     pub(super) fn entries(&self, tag: Tag, keys: &[Digest]) -> Vec<Entry> {
-        let of = |row: &rusqlite::Row<'_>| {
-            let at = row.get::<_, i64>(2)?.cast_unsigned();
-            Ok(Entry { tag, key: Digest(row.get(0)?), pack: row.get(1)?, at, length: row.get(3)? })
-        };
+        let of = |row: &rusqlite::Row<'_>| entry_of(tag, row);
         self.with(|connection| {
             let many = keys.len() > 256 && {
                 // Entries are half a kilobyte or so; a step of a scan costs a tenth of a search.
@@ -272,6 +290,11 @@ impl Index {
         }
         let _ = files::sync_folder(self.file.parent().unwrap_or(Path::new(".")));
     }
+}
+
+fn entry_of(tag: Tag, row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
+    let at = row.get::<_, i64>(2)?.cast_unsigned();
+    Ok(Entry { tag, key: Digest(row.get(0)?), pack: row.get(1)?, at, length: row.get(3)? })
 }
 
 fn last_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Last> {

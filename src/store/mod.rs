@@ -47,7 +47,7 @@ use index::Index;
 use memo::Memo;
 use packs::Packs;
 use session::Session;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -69,6 +69,8 @@ pub struct Store {
     flushing: Mutex<()>,
     packs: Packs,
     claims: Mutex<Option<fs::File>>,
+    /// Records that were read before somebody asked for them.
+    foreseen: Mutex<HashMap<Digest, Vec<Record>>>,
     index: Arc<Index>,
     memo: Mutex<Option<Memo>>,
 }
@@ -110,6 +112,7 @@ impl Store {
             flushing: Mutex::default(),
             packs: Packs::new(root.join("packs"), index.clone()),
             claims: Mutex::default(),
+            foreseen: Mutex::default(),
             index,
             memo: Mutex::default(),
         })

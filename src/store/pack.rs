@@ -58,10 +58,15 @@ impl Spot {
 
     /// The payload; none where its pack is gone.
     pub(super) fn read(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(&*self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
+        match File::open(&*self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => self.read_from(Some(&file?)),
+        }
+    }
+
+    /// The payload, from its pack.
+    pub(super) fn read_from(&self, file: Option<&File>) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = file else { return Ok(None) };
         let mut bytes = vec![0; self.length as usize];
         match file.read_exact_at(&mut bytes, self.at) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),

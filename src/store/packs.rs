@@ -113,6 +113,17 @@ impl Packs {
         Ok(found)
     }
 
+    /// The records at the last keys of a pipeline's tasks, with their keys and spots.
+    pub(super) fn last_records(&self, pipeline: &str) -> io::Result<Vec<(Digest, Spot)>> {
+        let mut inner = lock(&self.inner);
+        self.catch_up(&mut inner)?;
+        let spot = |entry: Entry| {
+            let file = inner.files.get(&entry.pack)?.clone();
+            Some((entry.key, Spot { file, at: entry.at, length: entry.length }))
+        };
+        Ok(self.index.last_records(pipeline).into_iter().filter_map(spot).collect())
+    }
+
     /// Looks again at what other processes appended.
     pub(super) fn refresh(&self) -> io::Result<()> {
         let mut inner = lock(&self.inner);

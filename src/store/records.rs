@@ -3,13 +3,17 @@
 //! A record is an entry of a pack, never edited. Further variants, of kinds that are not exact, stand beside the first.
 
 use super::files::Damaged;
-use super::pack::Tag;
+use super::pack::{Spot, Tag};
 use super::{Store, lock};
 use crate::content::Digest;
 use crate::crash::crash_point;
 use anyhow::{Result, bail, ensure};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a key gave. Only `outputs` says what; the rest is for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,11 +103,37 @@ impl Record {
 impl Store {
     /// The records of a key, oldest variant first; none for a key that never succeeded.
     pub fn records(&self, key: &Digest) -> Result<Vec<Record>> {
-        let mut records: Vec<Record> = Vec::new();
-        let mut spots = self.packs.find(Tag::Record, key).map_err(|error| self.trouble(error))?;
+        if let Some(records) = lock(&self.foreseen).get(key) {
+            return Ok(records.clone());
+        }
+        let spots = self.packs.find(Tag::Record, key).map_err(|error| self.trouble(error))?;
+        self.read_records(key, spots, &Spot::read)
+    }
+
+    /// Reads the records at the last keys of a pipeline's tasks at once: most of what a run that does nothing will ask for.
+    pub fn foresee(&self, pipeline: &str) -> Result<()> {
+        let mut spots: BTreeMap<Digest, Vec<Spot>> = BTreeMap::new();
+        for (key, spot) in self.packs.last_records(pipeline).map_err(|error| self.trouble(error))? {
+            spots.entry(key).or_default().push(spot);
+        }
+        let mut files: HashMap<Arc<PathBuf>, Option<File>> = HashMap::new();
+        for spot in spots.values().flatten() {
+            files.entry(spot.file.clone()).or_insert_with(|| File::open(&*spot.file).ok());
+        }
+        let bytes = |spot: &Spot| spot.read_from(files.get(&spot.file).and_then(Option::as_ref));
+        let spots: Vec<(Digest, Vec<Spot>)> = spots.into_iter().collect();
+        // What cannot be read is met again, and told, by who asks for it.
+        let read = |(key, spots): (Digest, Vec<Spot>)| self.read_records(&key, spots, &bytes).ok().map(|records| (key, records));
+        let records: Vec<(Digest, Vec<Record>)> = spots.into_par_iter().with_min_len(256).filter_map(read).collect();
+        lock(&self.foreseen).extend(records);
+        Ok(())
+    }
+
+    fn read_records(&self, key: &Digest, mut spots: Vec<Spot>, read: &Read) -> Result<Vec<Record>> {
+        let mut records: Vec<Record> = Vec::with_capacity(spots.len());
         spots.sort_by(|one, other| (&one.file, one.at).cmp(&(&other.file, other.at)));
         for spot in spots {
-            let Some(bytes) = spot.read().map_err(|error| self.trouble(error))? else { continue };
+            let Some(bytes) = read(&spot).map_err(|error| self.trouble(error))? else { continue };
             let damaged = |what: String| Damaged { path: spot.file.as_ref().clone(), what: format!("{what}, at offset {}", spot.at) };
             match serde_json::from_slice::<Record>(&bytes) {
                 Ok(record) if record.key == *key && record.version == Record::VERSION => records.push(record),
@@ -116,10 +146,11 @@ impl Store {
         records.sort_by(|one, other| one.started.cmp(&other.started));
         let mut seen: Vec<BTreeMap<String, OutputRecord>> = Vec::new();
         records.retain(|record| {
-            !seen.contains(&record.outputs) && {
+            let new = !seen.contains(&record.outputs);
+            if new {
                 seen.push(record.outputs.clone());
-                true
             }
+            new
         });
         Ok(records)
     }
@@ -152,11 +183,15 @@ impl Store {
             None => {}
         }
         let bytes = serde_json::to_vec(record)?;
+        lock(&self.foreseen).remove(&record.key);
         self.packs.append(&[(Tag::Record, record.key, &bytes)]).map_err(|error| self.trouble(error))?;
         crash_point!("record-written");
         Ok(Published::Added)
     }
 }
+
+/// Reads what lies at a spot; none where it is gone.
+type Read<'r> = dyn Fn(&Spot) -> std::io::Result<Option<Vec<u8>>> + Sync + 'r;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Variants {
