@@ -63,6 +63,10 @@ pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> 
     };
     let title = task.title();
     let what = Publication { task: &title, kind: &record.kind, key: &record.key, port: &port, tree: &tree, to: "" };
+    if !tree.identified {
+        // Said first: nothing leaves unsaid.
+        super::audit::tell(&project, "export", &record, &title, &port, held, &args.folder.display().to_string())?;
+    }
     copy_out(&project.store, &what, &args.folder)?;
     print(&format!("{}: {}, {}\n", args.folder.display(), count(held.files, "file"), bytes(held.bytes)))?;
     Ok(Exit::Done)

@@ -52,12 +52,13 @@ pub(super) fn history(args: &HistoryArgs, kinds: &'static [Kind]) -> Result<Exit
         print(&format!("{name} names no run any more\n"))?;
         return Ok(Exit::Done);
     }
-    let runs = project.store.runs(&project.pipeline_id)?;
+    let ids = project.store.run_ids(&project.pipeline_id)?;
+    let first = if args.all { 0 } else { ids.len().saturating_sub(LISTED) };
+    let runs = ids[first..].iter().map(|id| project.store.run(&project.pipeline_id, id)).collect::<Result<Vec<Run>>>()?;
     let names = names(&project)?;
-    let first = if args.all { 0 } else { runs.len().saturating_sub(LISTED) };
     let mut text = String::new();
     if args.json {
-        for run in &runs[first..] {
+        for run in &runs {
             text.push_str(&(object(run, names.get(&run.id)).to_string() + "\n"));
         }
     } else if runs.is_empty() {
@@ -66,7 +67,7 @@ pub(super) fn history(args: &HistoryArgs, kinds: &'static [Kind]) -> Result<Exit
         if first > 0 {
             text.push_str(&format!("{first} earlier (--all)\n"));
         }
-        text.push_str(&table(&runs[first..], &names));
+        text.push_str(&table(&runs, &names));
     }
     print(&text)?;
     Ok(Exit::Done)

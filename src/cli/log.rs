@@ -41,6 +41,9 @@ pub(super) struct LogArgs {
     /// Of this run only: @NAME, @last, @prev, or the beginning of its line in `tomograph history`
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
+    /// Who looked at people's data in this store, and what left it; checks that no line was edited (else exit code 4)
+    #[arg(long, conflicts_with_all = ["task", "run"])]
+    audit: bool,
     /// One JSON object a line and execution
     #[arg(long)]
     json: bool,
@@ -48,6 +51,9 @@ pub(super) struct LogArgs {
 
 pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
+    if args.audit {
+        return super::audit::show(&project, args.json);
+    }
     let titles: Option<BTreeSet<String>> = match &args.task {
         None => None,
         Some(task) => Some(project.find_one(task)?.0.into_iter().map(|id| project.pipeline.tasks[id.0].title()).collect()),

@@ -3,6 +3,7 @@
 mod accept;
 mod across;
 mod attempt;
+mod audit;
 mod check;
 mod complete;
 mod diagnostics;

@@ -5,6 +5,7 @@ use super::grid::{bytes, count, duration};
 use super::preview::preview;
 use super::project::{Project, Selection};
 use super::results::{Standing, of_run, standing};
+use crate::content::Tree;
 use crate::pipeline::{Output, Task};
 use crate::stage::Kind;
 use crate::store::{OutputRecord, Record};
@@ -12,6 +13,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 /// Show what results hold and where they lie
@@ -30,6 +32,9 @@ pub(super) struct ShowArgs {
     /// As this run had it: @NAME, @last, @prev, or the beginning of its line in `tomograph history`
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
+    /// Show people's data too, on this terminal only; who looked at what is kept in the store (`tomograph log --audit`)
+    #[arg(long, conflicts_with_all = ["path", "json"])]
+    reveal: bool,
     /// Only where the files lie in the store, one a line, with their names after a tab where there are several. Do not write there
     #[arg(long)]
     path: bool,
@@ -40,6 +45,11 @@ pub(super) struct ShowArgs {
 
 pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
+    if args.reveal && !std::io::stdout().is_terminal() {
+        return Err(
+            Wrong("--reveal shows people's data on a terminal only, and this goes into a file or another program".to_owned()).into()
+        );
+    }
     let (tasks, port) = project.find_one(&args.reference)?;
     let found = match &args.run {
         Some(run) => of_run(&project, &tasks, run)?,
@@ -68,7 +78,12 @@ pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
             text.push_str(&match (args.path, args.json) {
                 (true, _) => paths(&project, held)?,
                 (_, true) => object(&project, task, output, standing, record, held)?,
-                _ => summary(&project, output, held)?,
+                _ => {
+                    if args.reveal && held.identified {
+                        super::audit::tell(&project, "reveal", record, &task.title(), &output.port, held, "")?;
+                    }
+                    summary(&project, output, held, args.reveal)?
+                }
             });
         }
     }
@@ -114,12 +129,12 @@ pub(super) fn moment(started: &str) -> String {
     format!("{} UTC", whole.trim_end_matches('Z').replace('T', " "))
 }
 
-fn summary(project: &Project, output: &Output, held: &OutputRecord) -> Result<String> {
+fn summary(project: &Project, output: &Output, held: &OutputRecord, reveal: bool) -> Result<String> {
     let people = if held.identified { ", people's data" } else { "" };
     let files = count(held.files, "file");
     let mut text = format!("  {}: {}, {files}, {}{people}\n", output.port, output.artifact, bytes(held.bytes));
     match project.store.tree(&held.manifest, held.identified)? {
-        Some(tree) => preview(output.artifact, &tree)?.lines().for_each(|line| {
+        Some(tree) => preview(output.artifact, &Tree { identified: tree.identified && !reveal, ..tree })?.lines().for_each(|line| {
             let _ = writeln!(text, "  {line}");
         }),
         None => text.push_str("    its files are no longer in the store; a run that needs them makes them anew\n"),

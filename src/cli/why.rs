@@ -36,7 +36,8 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let (tasks, _) = project.find_one(&args.task)?;
     let planner = project.planner(&tasks, &hashing(args.json))?;
     let states: BTreeMap<TaskId, State> = planner.plan()?.into_iter().collect();
-    let accepted = accepted(&project, &tasks, args.json)?;
+    let cached = tasks.iter().any(|id| matches!(states.get(id), Some(State::Cached)));
+    let accepted = if cached { accepted(&project, &tasks, args.json)? } else { BTreeMap::new() };
     let mut shown = BTreeSet::new();
     let mut text = String::new();
     let mut open: Vec<TaskId> = tasks.iter().rev().copied().collect();

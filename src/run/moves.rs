@@ -10,6 +10,7 @@ use crate::content::{Digest, Tree};
 use crate::pipeline::{Edge, Origin, TaskId};
 use crate::plan::{Known, Outcome};
 use crate::stage::{Inputs, Part};
+use crate::store::Act;
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -183,11 +184,40 @@ impl<'a> Loop<'a> {
             let output = known.output(port)?;
             let Some(tree) = self.planner.store.tree(&output.manifest, output.identified)? else { return Ok(Published::Gone) };
             let what = Publication { task: &task.title(), kind: &known.record.kind, key: &known.key, port, tree: &tree, to: path };
+            if !tree.identified && self.reads_people(id) {
+                self.planner.store.audit_once(&self.publication(&what))?;
+            }
             if publish(self.planner.store, &self.planner.root, &what, self.options.overwrite)? != super::publish::Outcome::Unchanged {
                 (self.watch)(Event::Published { path: path.clone() });
             }
         }
         Ok(Published::Done)
+    }
+
+    /// Whether a task takes in people's data, so that what it gives is made from it.
+    fn reads_people(&self, id: TaskId) -> bool {
+        let edges = self.planner.pipeline.tasks[id.0].inputs.values().flatten();
+        edges.into_iter().any(|edge| match &edge.origin {
+            Origin::Source { source, .. } => self.planner.pipeline.sources[source.0].phi,
+            Origin::Task { task, port } => match &self.outcomes[task.0] {
+                Outcome::Known(known) => known.output(port).is_ok_and(|output| output.identified),
+                Outcome::Open | Outcome::Failed(_) => false,
+            },
+        })
+    }
+
+    fn publication(&self, what: &Publication<'_>) -> Act {
+        let user = ["USER", "LOGNAME"].iter().find_map(|name| self.options.environment.get(*name));
+        Act {
+            when: crate::store::now(),
+            who: user.cloned().unwrap_or_else(|| "unknown".to_owned()),
+            act: "publish".to_owned(),
+            task: what.task.to_owned(),
+            port: what.port.to_owned(),
+            key: *what.key,
+            manifest: what.tree.digest(),
+            to: what.to.to_owned(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! packs/NAME.pack  shorter blobs, what items gave, and records: what a key gave
 //! runs/PIPELINE/TIME-PID.jsonl        one journal a run
 //! names/PIPELINE/NAME.json            runs that have a name, and every key they reached
+//! audit.jsonl      who looked at people's data, and what left the store
 //! logs/ab/KEY.log  what a task printed
 //! live/RUN         processes that a live run has started; the run holds a lock on it
 //! damaged/DIGEST   bytes that were found not to be what their name says
@@ -17,6 +18,7 @@
 //! tmp/SESSION/     of a live process, which holds a lock on its `lock`
 //! ```
 
+mod audit;
 mod blobs;
 mod claims;
 mod files;
@@ -33,6 +35,7 @@ mod runs;
 mod session;
 pub mod sources;
 
+pub use audit::{Act, Audit};
 pub use files::{Damaged, replace};
 pub use live::{Left, Live, Started, left_at, start_of};
 pub use memo::{Hashed, Stamp, Unreadable};
@@ -241,6 +244,11 @@ fn prepare(root: &Path) -> io::Result<()> {
     }
     rustix::fs::access(root.join("tmp"), rustix::fs::Access::WRITE_OK)?;
     Ok(())
+}
+
+/// Waits until no other process holds a lock on the file; the lock goes with the file.
+fn lock_file(file: &fs::File) -> io::Result<()> {
+    Ok(rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive)?)
 }
 
 /// A poisoned lock guards data that is still whole: every change here is a single call.

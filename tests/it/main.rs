@@ -17,6 +17,7 @@ macro_rules! trials {
 }
 
 mod across;
+mod audit;
 mod bad_input;
 #[cfg(feature = "torch")]
 mod chosen;
@@ -50,6 +51,7 @@ mod words;
 fn main() -> ExitCode {
     let files = [
         across::trials(),
+        audit::trials(),
         bad_input::trials(),
         #[cfg(feature = "torch")]
         chosen::trials(),
