@@ -99,7 +99,6 @@ mod tests {
                 deadline,
                 anew: false,
                 cancelled: &cancelled,
-                anew: false,
                 notes: Box::new(|_| ()),
             };
             carry_out(&job, &KIND, &params).unwrap_err().to_string()
