@@ -96,8 +96,11 @@ pub(super) fn table(folder: &Path, name: &str, wanted: &[&str]) -> Result<Table>
     Ok(table)
 }
 
-/// Checks what a program left for one item: an image, a mask or a DICOM file. Gives width and height, and the bytes.
-pub(super) fn item(folder: &Path, artifact: Artifact) -> Result<(Option<(u32, u32)>, Vec<u8>)> {
+/// Width and height.
+type Size = (u32, u32);
+
+/// Checks what a program left for one item: an image, a mask or a DICOM file. Gives the size of an image, and the bytes.
+pub(super) fn item(folder: &Path, artifact: Artifact) -> Result<(Option<Size>, Vec<u8>)> {
     if artifact == Artifact::Studies {
         let bytes = read(folder, ITEM_STUDY)?;
         ensure!(bytes.get(128..132) == Some(b"DICM"), "{ITEM_STUDY} is no DICOM file");
@@ -216,7 +219,7 @@ fn images(folder: &Path, masks: bool) -> Result<()> {
 }
 
 /// Width and height of a grey PNG of 8 or 16 bits; of a mask of 8 bits, 0 or 255.
-fn picture(bytes: &[u8], mask: bool) -> Result<(u32, u32)> {
+fn picture(bytes: &[u8], mask: bool) -> Result<Size> {
     // The header: 8 bytes of signature, then the chunk IHDR with width, height, depth and colour.
     ensure!(bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.len() > 26, "it is no PNG");
     let number = |at: usize| bytes[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
