@@ -22,6 +22,7 @@ fn schema(kinds: &[Kind]) -> Value {
         definitions.insert(kind.name.to_owned(), stage_of_kind(kind));
     }
     definitions.insert("command".to_owned(), stage_of_command());
+    definitions.insert("part".to_owned(), part_of_a_stage());
     let stages: Vec<Value> = definitions.keys().map(|name| refer(name)).collect();
     definitions.insert("source".to_owned(), source());
     definitions.insert("cells".to_owned(), cells());
@@ -106,7 +107,7 @@ fn stage_of_kind(kind: &Kind) -> Value {
     let published: Map<String, Value> =
         kind.outputs.iter().map(|port| (port.name.to_owned(), json!({ "type": "string", "description": port.about }))).collect();
     set(&mut stage, "publish", json!({ "type": "object", "properties": published, "additionalProperties": false }));
-    set(&mut stage, "kind", json!({ "enum": [kind.name] }));
+    set(&mut stage, "kind", json!({ "enum": [kind.name], "description": about }));
     for foreign in ["command", "outputs", "map", "code", "env"] {
         stage["properties"].as_object_mut().and_then(|properties| properties.remove(foreign));
     }
@@ -132,6 +133,17 @@ fn stage_of_command() -> Value {
     stage["properties"].as_object_mut().and_then(|properties| properties.remove("kind"));
     stage["description"] = json!("Any program instead of a kind.");
     stage["required"] = json!(["command", "outputs"]);
+    stage
+}
+
+/// What a file over a base says of a stage that the base has.
+fn part_of_a_stage() -> Value {
+    let mut stage = stage(&json!({ "type": "object" }));
+    set(&mut stage, "inputs", json!({ "type": "object" }));
+    for foreign in ["kind", "command"] {
+        stage["properties"].as_object_mut().and_then(|properties| properties.remove(foreign));
+    }
+    stage["description"] = json!("In a file over a base: what is another for a stage of the base.");
     stage
 }
 

@@ -41,6 +41,7 @@ mod programs;
 mod quarantine;
 mod rerun;
 mod scheduling;
+mod schema;
 mod seeing;
 mod shell;
 mod space;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         quarantine::trials(),
         rerun::trials(),
         scheduling::trials(),
+        schema::trials(),
         shell::trials(),
         seeing::trials(),
         tidy::trials(),
