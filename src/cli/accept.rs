@@ -22,8 +22,9 @@ use std::path::PathBuf;
 ///
 ///     command.code.tools/mine.py: 3f0c… → 91aa…
 ///
-/// and `tomograph accept study.toml mine --reason 'reformatted'` keeps the result: nothing runs. Who accepted what, when, why and from
-/// which key is kept with the result, and `why`, `log` and `show` say it. Params and inputs that differ cannot be accepted.
+/// and `tomograph accept study.toml mine --reason 'reformatted'` keeps the result: nothing runs.
+/// Who accepted what, when, why and from which key is kept with the result, and `why`, `log` and
+/// `show` say it. Params and inputs that differ cannot be accepted.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct AcceptArgs {

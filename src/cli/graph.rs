@@ -20,10 +20,10 @@ use std::collections::BTreeSet;
 ///
 /// For example, `tomograph graph pipelines/demo.toml` prints a line per stage,
 ///
-///     3   split     1/2   1 cached, 1 will run   cohort.split    cohort <- cohort
+///     4  split  1/2   1 cached, 1 will run  cohort.split  cohort ← cohort.cohort
 ///
-/// and `tomograph graph pipelines/demo.toml --format svg > demo.svg` draws it for a browser: point at a box to read why its tasks
-/// would run. Nothing is started.
+/// and `tomograph graph pipelines/demo.toml --format svg > demo.svg` draws it for a browser: point
+/// at a box to read why its tasks would run. Nothing is started.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct GraphArgs {

@@ -23,8 +23,9 @@ const LISTED: usize = 20;
 ///     20261123T191122042917-4711  2026-11-23 19:11:22 UTC  14 ran           2 min   submission-1
 ///     20261123T201501318870-4790  2026-11-23 20:15:01 UTC  9 cached, 5 ran  58.0 s                --axis seed=3
 ///
-/// `tomograph run --name submission-1 --note 'as sent'` names a run and keeps all that it reached. Wherever a RUN is asked for, say
-/// @submission-1, @last, @prev, or the beginning of its first column.
+/// `tomograph run --name submission-1 --note 'as sent'` names a run and keeps all that it reached.
+/// Wherever a RUN is asked for, say @submission-1, @last, @prev, or the beginning of its first
+/// column.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct HistoryArgs {

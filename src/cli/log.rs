@@ -27,8 +27,9 @@ const LISTED: usize = 20;
 ///         again   tomograph run pipelines/demo.toml --only 'train[seed=1]' --again 'train[seed=1]'
 ///         log     cache/logs/3f/3f0c….log
 ///
-/// Without TASK: what became of every task in the last run, or in the one named by --run. With TASK (a stage, or cells of it): every
-/// time one of them ran or failed. `tomograph history` lists the runs.
+/// Without TASK: what became of every task in the last run, or in the one named by --run. With TASK
+/// (a stage, or cells of it): every time one of them ran or failed. `tomograph history` lists the
+/// runs.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct LogArgs {

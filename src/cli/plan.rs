@@ -20,9 +20,9 @@ use std::collections::BTreeSet;
 ///     train[seed=1]     will run  ~58.2 s  params.learning_rate: 0.001 → 0.0005
 ///     evaluate[seed=1]  later     ~1.1 s   decided after train[seed=1]
 ///
-/// Every task is cached, will run (with its reasons), or is decided later: after a task that runs first, since what follows it stays
-/// cached if it gives the same bytes as before. Times are those of earlier runs: of the same task, else of the other cells of its
-/// stage, else of its kind.
+/// Every task is cached, will run (with its reasons), or is decided later: after a task that runs
+/// first, since what follows it stays cached if it gives the same bytes as before. Times are those
+/// of earlier runs: of the same task, else of the other cells of its stage, else of its kind.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct PlanArgs {
