@@ -114,19 +114,21 @@ fn a_wrong_trial_says_what_is_wrong() {
 
 /// `doctor` with this script as the program that trains, or none.
 fn doctor(space: &Space, trainer: Option<&str>) -> Output {
-    // A copy, so that no program that trains lies beside it.
+    // A copy, so that no program that trains lies beside it. Another process writes what is run: while a thread of this one holds a file
+    // open for writing, any other may start a child that inherits it, and then it is busy.
     let program = space.home().join("tomograph");
+    let folder = space.home().join("bin");
+    fs::create_dir_all(&folder).unwrap();
+    let make = |script: &str, place: &std::path::Path, what: &str| {
+        assert!(std::process::Command::new("sh").args(["-c", script]).arg(place).arg(what).status().unwrap().success());
+    };
     if !program.exists() {
-        fs::copy(TOMOGRAPH, &program).unwrap();
+        make("cp \"$1\" \"$0\"", &program, TOMOGRAPH);
     }
     let mut command = space.command(&program);
     command.args(["doctor", "--json"]);
-    let folder = space.home().join("bin");
-    fs::create_dir_all(&folder).unwrap();
     if let Some(script) = trainer {
-        let place = folder.join("tomograph-torch");
-        fs::write(&place, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+        make("printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"", &folder.join("tomograph-torch"), script);
     }
     command.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
     space.finish(&mut command)
