@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_sound_machine_has_nothing_essential_wrong,
         what_is_wrong_with_a_machine_has_a_remedy,
         the_schema_is_printed,
+        the_schema_of_a_pipeline_has_its_references,
         words_are_completed,
         bash_asks_for_words: [Need::Program("bash", "bash")],
     ]
@@ -186,6 +187,23 @@ fn what_is_wrong_with_a_machine_has_a_remedy() {
 fn the_schema_is_printed() {
     let there = fs::read_to_string("pipelines/pipeline.schema.json").unwrap();
     assert!(Space::new().run("schema").success().stdout == there, "another text than the file");
+}
+
+fn the_schema_of_a_pipeline_has_its_references() {
+    let space = Space::new();
+    space.run("init x").success();
+    let text = space.run("schema x.toml").success().stdout;
+    let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let port = |kind: &str, port: &str| {
+        let place = &schema["definitions"][kind]["properties"]["inputs"]["properties"][port];
+        assert!(place["anyOf"].as_array().unwrap().iter().any(|one| one["type"] == "string"), "selectors are written by hand: {place}");
+        place["anyOf"][0]["enum"].to_string()
+    };
+    assert_eq!(port("images.prepare", "images"), r#"["import","import.images","prepare","prepare.images"]"#);
+    assert_eq!(port("images.import", "files"), r#"["pictures"]"#);
+    assert_eq!(port("classifier.evaluate", "model"), r#"["train","train.model"]"#);
+    space.replace("x.toml", "\"images.prepare\"", "\"images.prepar\"");
+    space.run("schema x.toml").exits(2).says(&["x.toml has mistakes: `tomograph check` shows them"]);
 }
 
 fn words_are_completed() {
