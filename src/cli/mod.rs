@@ -4,6 +4,7 @@ mod accept;
 mod across;
 mod attempt;
 mod audit;
+mod cache;
 mod check;
 mod complete;
 mod diagnostics;
@@ -62,6 +63,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Log(log::LogArgs),
     Quarantine(quarantine::QuarantineArgs),
+    Cache(cache::CacheArgs),
     Kinds(kinds::KindsArgs),
     Try(attempt::TryArgs),
     Init(init::InitArgs),
@@ -97,6 +99,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::History(args) => history::history(&args, KINDS),
         Command::Log(args) => log::log(&args, KINDS),
         Command::Quarantine(args) => quarantine::quarantine(&args, KINDS),
+        Command::Cache(args) => cache::cache(&args),
         Command::Kinds(args) => kinds::kinds(&args, KINDS),
         Command::Try(args) => attempt::attempt(&args, KINDS),
         Command::Init(args) => init::init(&args),

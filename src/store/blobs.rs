@@ -125,7 +125,7 @@ impl Store {
     /// Where blobs of these digests and lengths lie; none for one that is gone or cut short.
     pub fn places(&self, blobs: &[(Digest, u64)]) -> Result<Vec<Option<Place>>> {
         let small: Vec<Digest> = blobs.iter().filter(|(_, size)| *size < SMALL).map(|(digest, _)| *digest).collect();
-        let packed = self.packs.find_all(Tag::Blob, &small).map_err(|error| self.trouble(error))?;
+        let packed = self.packs.find_there(Tag::Blob, &small).map_err(|error| self.trouble(error))?;
         let find = |(digest, size): &(Digest, u64)| match packed.get(digest).and_then(|spots| spots.first()) {
             Some(spot) => Some(spot.place()),
             None => {
@@ -152,8 +152,8 @@ impl Store {
 
     /// Where a blob lies in a pack, if it does.
     fn packed(&self, digest: &Digest) -> Result<Option<Place>> {
-        let spots = self.packs.find(Tag::Blob, digest).map_err(|error| self.trouble(error))?;
-        Ok(spots.first().map(super::pack::Spot::place))
+        let mut found = self.packs.find_there(Tag::Blob, std::slice::from_ref(digest)).map_err(|error| self.trouble(error))?;
+        Ok(found.remove(digest).and_then(|spots| spots.first().map(super::pack::Spot::place)))
     }
 
     fn write_apart(&self, bytes: &[u8]) -> Result<PathBuf> {
@@ -169,14 +169,15 @@ impl Store {
 
     /// The bytes of a blob, checked against its digest; none where it is gone.
     pub fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        for spot in self.packs.find(Tag::Blob, digest).map_err(|error| self.trouble(error))? {
-            match spot.read().map_err(|error| self.trouble(error))? {
-                Some(bytes) if Digest::of(&bytes) == *digest => return Ok(Some(bytes)),
-                Some(_) => {
-                    bail!(Damaged { path: spot.file.as_ref().clone(), what: format!("has other bytes at offset {} than it had", spot.at) })
-                }
-                None => {}
+        let mut bad = None;
+        for (spot, bytes) in self.packs.read(Tag::Blob, digest).map_err(|error| self.trouble(error))? {
+            if Digest::of(&bytes) == *digest {
+                return Ok(Some(bytes));
             }
+            bad = Some(Damaged { path: spot.file.as_ref().clone(), what: format!("has other bytes at offset {} than it had", spot.at) });
+        }
+        if let Some(bad) = bad {
+            bail!(bad);
         }
         let place = lock(&self.pending).get(digest).cloned().unwrap_or_else(|| self.blob(digest));
         let read = match fs::read(&place) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Something in the store is not what it was when written. The command line exits with 4.
 #[derive(Debug, thiserror::Error)]
-#[error("the store is damaged: {} {what}: remove that file and run again, it will be made anew", path.display())]
+#[error("the store is damaged: {} {what}: `tomograph cache verify --repair` mends it, then run again", path.display())]
 pub struct Damaged {
     /// The damaged file.
     pub path: PathBuf,

@@ -181,8 +181,8 @@ impl Index {
     pub(super) fn take_pack(&self, name: &str, entries: &[Entry], length: u64) -> i64 {
         self.change(|change| {
             change.execute(
-                "INSERT INTO packs (name, length) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET length = excluded.length",
-                params![name, length.cast_signed()],
+                "INSERT INTO packs VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET length = excluded.length",
+                params![number_of(name), name, length.cast_signed()],
             )?;
             let number: i64 = change.query_row("SELECT number FROM packs WHERE name = ?", [name], |row| row.get(0))?;
             let mut insert = change.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)")?;
@@ -200,6 +200,32 @@ impl Index {
             change.execute("DELETE FROM entries WHERE pack = ?", [number])?;
             change.execute("DELETE FROM packs WHERE number = ?", [number])
         });
+    }
+
+    /// Everything that was known of a pack's entries, in order.
+    pub(super) fn entries_of(&self, name: &str) -> Vec<Entry> {
+        self.with(|connection| {
+            let mut statement = connection
+                .prepare("SELECT key, tag, pack, at, entries.length FROM entries JOIN packs ON pack = number WHERE name = ? ORDER BY at")?;
+            let mut rows = statement.query([name])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                if let Some(tag) = Tag::of(row.get(1)?) {
+                    let at = row.get::<_, i64>(3)?.cast_unsigned();
+                    found.push(Entry { tag, key: Digest(row.get(0)?), pack: row.get(2)?, at, length: row.get(4)? });
+                }
+            }
+            Ok(found)
+        })
+        .unwrap_or_default()
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.change(|change| {
+            change.execute_batch("DELETE FROM memo; DELETE FROM last; DELETE FROM seen; DELETE FROM packs; DELETE FROM entries;")
+        });
+        self.with(|connection| connection.execute_batch("VACUUM"));
     }
 
     /// The entries with these keys; read one by one, or all at once where many are asked for.
@@ -295,6 +321,13 @@ impl Index {
 fn entry_of(tag: Tag, row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
     let at = row.get::<_, i64>(2)?.cast_unsigned();
     Ok(Entry { tag, key: Digest(row.get(0)?), pack: row.get(1)?, at, length: row.get(3)? })
+}
+
+/// Follows from the name, so that no number is ever given to another pack while a process remembers what it meant.
+fn number_of(pack: &str) -> i64 {
+    let mut bytes = [0; 8];
+    bytes[..6].copy_from_slice(&Digest::of(pack.as_bytes()).0[..6]);
+    i64::from_le_bytes(bytes)
 }
 
 fn last_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Last> {

@@ -3,7 +3,8 @@
 //! Knows an item's result as bytes only; `run` says what is in them.
 
 use super::Store;
-use super::pack::Tag;
+use super::pack::{Spot, Tag};
+use super::packs::TRIES;
 use crate::content::Digest;
 use anyhow::Result;
 use rayon::prelude::*;
@@ -12,12 +13,22 @@ use std::collections::HashMap;
 impl Store {
     /// What items with these keys gave, where they did.
     pub fn items(&self, keys: &[Digest]) -> Result<HashMap<Digest, Vec<u8>>> {
-        let found = self.packs.find_all(Tag::Item, keys).map_err(|error| self.trouble(error))?;
-        let read = |(key, spots): (Digest, Vec<super::pack::Spot>)| {
-            let bytes = spots.first().map_or(Ok(None), super::pack::Spot::read);
-            bytes.map(|bytes| bytes.map(|bytes| (key, bytes))).map_err(|error| self.trouble(error)).transpose()
-        };
-        found.into_par_iter().filter_map(read).collect()
+        let mut tries = TRIES;
+        loop {
+            let found = self.packs.find_all(Tag::Item, keys).map_err(|error| self.trouble(error))?;
+            let all = found.len();
+            let read = |(key, spots): (Digest, Vec<Spot>)| {
+                let bytes = spots.first().map_or(Ok(None), Spot::read);
+                bytes.map(|bytes| bytes.map(|bytes| (key, bytes))).map_err(|error| self.trouble(error)).transpose()
+            };
+            let read = found.into_par_iter().filter_map(read).collect::<Result<HashMap<Digest, Vec<u8>>>>()?;
+            tries -= 1;
+            if read.len() == all || tries == 0 {
+                return Ok(read);
+            }
+            // A pack is gone: what it held was moved to another.
+            self.packs.refresh().map_err(|error| self.trouble(error))?;
+        }
     }
 
     /// Keeps what an item gave, with the small blobs it gave, in one write. Large blobs must have been synced.

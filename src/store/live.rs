@@ -77,6 +77,26 @@ impl Left {
 }
 
 impl Store {
+    /// Held by each run for as long as it lives: while it is, no pack is rewritten. Waits while packs are.
+    pub(super) fn hold_packs(&self) -> io::Result<File> {
+        let file = self.open_running()?;
+        rustix::fs::flock(&file, FlockOperation::LockShared)?;
+        Ok(file)
+    }
+
+    /// Keeps runs from starting until the answer is dropped; none where one lives.
+    pub(super) fn stop_runs(&self) -> io::Result<Option<File>> {
+        let file = self.open_running()?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::AGAIN) => Ok(None),
+            locked => Ok(locked.map(|()| Some(file))?),
+        }
+    }
+
+    fn open_running(&self) -> io::Result<File> {
+        File::options().create(true).truncate(false).write(true).open(self.root().join("running"))
+    }
+
     /// Says that a run lives, until the answer is dropped. Nothing is said in a store that cannot be written.
     pub fn begin_live(&self, run: &str) -> Result<Option<Live>> {
         if !self.is_writable() {

@@ -15,6 +15,7 @@
 //! damaged/DIGEST   bytes that were found not to be what their name says
 //! state/KEY/       what an unfinished task resumes from
 //! claims           locked byte by byte: who does which task
+//! running          locked by every run: packs stay where they are meanwhile
 //! tmp/SESSION/     of a live process, which holds a lock on its `lock`
 //! ```
 
@@ -31,9 +32,12 @@ mod names;
 mod pack;
 mod packs;
 mod records;
+mod rewrite;
 mod runs;
 mod session;
+mod size;
 pub mod sources;
+mod verify;
 
 pub use audit::{Act, Audit};
 pub use files::{Damaged, replace};
@@ -43,6 +47,8 @@ pub use names::{NamedRun, check_name};
 pub use records::{Accepted, OutputRecord, Published, Record};
 pub use runs::{Run, RunLog, RunTask, now, utc};
 pub use session::Scratch;
+pub use size::{Amount, Size};
+pub use verify::{Finding, Repaired, Verified};
 
 use crate::content::Digest;
 use anyhow::{Context as _, Result, bail};

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub(super) const MAGIC: &[u8; 16] = b"tomograph pack 1";
 pub(super) const HEAD: usize = 1 + 4 + 32;
-const CHECK: usize = 8;
+pub(super) const CHECK: usize = 8;
 /// A pack of this length is not appended to any more; no entry is as long.
 pub(super) const FULL: u64 = 256 << 20;
 
@@ -38,7 +38,7 @@ impl Tag {
         }
     }
 
-    fn of(byte: u8) -> Option<Self> {
+    pub(super) fn of(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|tag| tag.byte() == byte)
     }
 }

@@ -11,7 +11,7 @@ use super::pack::{FULL, MAGIC, Spot, Tag, encode, scan};
 use super::{files, lock};
 use crate::content::Digest;
 use rustix::fs::FlockOperation;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -22,8 +22,10 @@ use std::time::{Duration, Instant};
 /// So many entries, or so long, may wait for a sync: what a power cut may take back. A kill takes nothing that was appended.
 const BATCH: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So often a payload is looked for whose pack is gone: packs are collected while others read.
+pub(super) const TRIES: usize = 3;
 /// The end of a pack's name.
-const SUFFIX: &str = ".pack";
+pub(super) const SUFFIX: &str = ".pack";
 
 /// The packs of one store.
 pub(super) struct Packs {
@@ -84,6 +86,27 @@ impl Packs {
         self.settle(&mut lock(&self.inner))
     }
 
+    /// The payloads with this key and where they lie, in no order. Where a pack is gone since it was last looked at, what it held was
+    /// moved to another: looks again.
+    pub(super) fn read(&self, tag: Tag, key: &Digest) -> io::Result<Vec<(Spot, Vec<u8>)>> {
+        let mut tries = TRIES;
+        loop {
+            let mut found = Vec::new();
+            let mut gone = false;
+            for spot in self.find(tag, key)? {
+                match spot.read()? {
+                    Some(bytes) => found.push((spot, bytes)),
+                    None => gone = true,
+                }
+            }
+            tries -= 1;
+            if !gone || tries == 0 {
+                return Ok(found);
+            }
+            self.refresh()?;
+        }
+    }
+
     /// Where the payloads with this key lie, in no order.
     pub(super) fn find(&self, tag: Tag, key: &Digest) -> io::Result<Vec<Spot>> {
         Ok(self.find_all(tag, std::slice::from_ref(key))?.remove(key).unwrap_or_default())
@@ -104,7 +127,14 @@ impl Packs {
         if inner.files.is_empty() {
             return Ok(found);
         }
-        for entry in self.index.entries(tag, keys) {
+        let mut entries = self.index.entries(tag, keys);
+        if entries.iter().any(|entry| !inner.files.contains_key(&entry.pack)) {
+            // Another process moved them to a pack that is not known here.
+            inner.caught_up = false;
+            self.catch_up(&mut inner)?;
+            entries = self.index.entries(tag, keys);
+        }
+        for entry in entries {
             if let Some(file) = inner.files.get(&entry.pack) {
                 let spot = Spot { file: file.clone(), at: entry.at, length: entry.length };
                 found.entry(entry.key).or_default().push(spot);
@@ -124,11 +154,32 @@ impl Packs {
         Ok(self.index.last_records(pipeline).into_iter().filter_map(spot).collect())
     }
 
+    /// The same, of packs that are there now.
+    pub(super) fn find_there(&self, tag: Tag, keys: &[Digest]) -> io::Result<HashMap<Digest, Vec<Spot>>> {
+        let mut tries = TRIES;
+        loop {
+            let found = self.find_all(tag, keys)?;
+            let files: HashSet<&PathBuf> = found.values().flatten().map(|spot| &*spot.file).collect();
+            tries -= 1;
+            if tries == 0 || files.into_iter().all(|file| file.exists()) {
+                return Ok(found);
+            }
+            self.refresh()?;
+        }
+    }
+
     /// Looks again at what other processes appended.
     pub(super) fn refresh(&self) -> io::Result<()> {
         let mut inner = lock(&self.inner);
         inner.caught_up = false;
         self.catch_up(&mut inner)
+    }
+
+    /// Forgets what was read, for an index that was emptied.
+    pub(super) fn forget(&self) {
+        let mut inner = lock(&self.inner);
+        inner.files.clear();
+        (inner.caught_up, inner.lengths) = (false, BTreeMap::new());
     }
 
     fn catch_up(&self, inner: &mut Inner) -> io::Result<()> {

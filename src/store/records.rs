@@ -106,8 +106,8 @@ impl Store {
         if let Some(records) = lock(&self.foreseen).get(key) {
             return Ok(records.clone());
         }
-        let spots = self.packs.find(Tag::Record, key).map_err(|error| self.trouble(error))?;
-        self.read_records(key, spots, &Spot::read)
+        let mut found = self.packs.find_there(Tag::Record, std::slice::from_ref(key)).map_err(|error| self.trouble(error))?;
+        self.read_records(key, found.remove(key).unwrap_or_default(), &Spot::read)
     }
 
     /// Reads the records at the last keys of a pipeline's tasks at once: most of what a run that does nothing will ask for.
@@ -121,7 +121,9 @@ impl Store {
             files.entry(spot.file.clone()).or_insert_with(|| File::open(&*spot.file).ok());
         }
         let bytes = |spot: &Spot| spot.read_from(files.get(&spot.file).and_then(Option::as_ref));
-        let spots: Vec<(Digest, Vec<Spot>)> = spots.into_iter().collect();
+        // A pack that is gone was written anew meanwhile: who asks finds what it held.
+        let is_there = |spot: &Spot| files.get(&spot.file).is_some_and(Option::is_some);
+        let spots: Vec<(Digest, Vec<Spot>)> = spots.into_iter().filter(|(_, spots)| spots.iter().all(is_there)).collect();
         // What cannot be read is met again, and told, by who asks for it.
         let read = |(key, spots): (Digest, Vec<Spot>)| self.read_records(&key, spots, &bytes).ok().map(|records| (key, records));
         let records: Vec<(Digest, Vec<Record>)> = spots.into_par_iter().with_min_len(256).filter_map(read).collect();

@@ -7,6 +7,7 @@ use super::index::{Index, Last};
 use super::{Store, lock};
 use crate::content::Digest;
 use anyhow::Result;
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -96,8 +97,9 @@ impl Store {
         let micros = moment.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_micros() % 1000;
         let mut id = format!("{compact}{micros:03}-{}", std::process::id());
         let folder = self.journals(pipeline);
-        let mut journal = None;
+        let (mut journal, mut running) = (None, None);
         if self.is_writable() {
+            running = Some(self.hold_packs().map_err(|error| trouble(self.root(), error))?);
             let create = |id: &str| -> io::Result<File> {
                 let path = folder.join(format!("{id}.jsonl"));
                 make_parent(&path)?;
@@ -108,7 +110,9 @@ impl Store {
                 id.push('x');
                 file = create(&id);
             }
-            let mut file = BufWriter::new(file.map_err(|error| trouble(self.root(), error))?);
+            let file = file.map_err(|error| trouble(self.root(), error))?;
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| trouble(self.root(), error.into()))?;
+            let mut file = BufWriter::new(file);
             let line = Line::Begin { pipeline: pipeline.to_owned(), started, about: about.clone() };
             write_line(&mut file, &line).and_then(|()| file.flush()).map_err(|error| trouble(self.root(), error))?;
             journal = Some(file);
@@ -121,6 +125,7 @@ impl Store {
             id,
             begun: Instant::now(),
             inner: Mutex::new(inner),
+            _running: running,
         })
     }
 
@@ -132,12 +137,7 @@ impl Store {
 
     /// Keys at which tasks of a kind were last done, in any pipeline, newest run first, at most 64: for a task never seen.
     pub fn last_of_kind(&self, kind: &str) -> Result<Vec<Digest>> {
-        for folder in files_of(&self.root().join("runs")).map_err(|error| trouble(self.root(), error))? {
-            let journals = files_of(&folder).map_err(|error| trouble(self.root(), error))?;
-            if let Some(pipeline) = journals.iter().find_map(|path| pipeline_of(path)) {
-                self.catch_up(&pipeline, &folder)?;
-            }
-        }
+        self.catch_up_all()?;
         Ok(self.index.last_of_kind(kind).into_iter().map(|last| last.key).collect())
     }
 
@@ -180,6 +180,19 @@ impl Store {
         self.root().join("runs").join(folder_of(pipeline))
     }
 
+    /// Brings the journals of all pipelines into the index; the answer is how many pipelines there are.
+    pub(super) fn catch_up_all(&self) -> Result<u64> {
+        let mut pipelines = 0;
+        for folder in files_of(&self.root().join("runs")).map_err(|error| trouble(self.root(), error))? {
+            let journals = files_of(&folder).map_err(|error| trouble(self.root(), error))?;
+            if let Some(pipeline) = journals.iter().find_map(|path| pipeline_of(path)) {
+                self.catch_up(&pipeline, &folder)?;
+                pipelines += 1;
+            }
+        }
+        Ok(pipelines)
+    }
+
     /// Brings journals into the index that grew since it looked: of killed runs, and of other hosts.
     fn catch_up(&self, pipeline: &str, folder: &Path) -> Result<()> {
         let seen = self.index.seen(pipeline);
@@ -204,6 +217,8 @@ pub struct RunLog {
     id: String,
     begun: Instant,
     inner: Mutex<Inner>,
+    /// Packs stay where they are as long as this is held; the journal is locked too, which tells that the run lives.
+    _running: Option<File>,
 }
 
 struct Inner {

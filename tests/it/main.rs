@@ -19,6 +19,7 @@ macro_rules! trials {
 mod across;
 mod audit;
 mod bad_input;
+mod cache;
 #[cfg(feature = "torch")]
 mod chosen;
 mod commands;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         across::trials(),
         audit::trials(),
         bad_input::trials(),
+        cache::trials(),
         #[cfg(feature = "torch")]
         chosen::trials(),
         commands::trials(),

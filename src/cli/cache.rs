@@ -1,0 +1,133 @@
+//! `tomograph cache`: how large the store is, whether it is whole, and making it smaller.
+
+use super::exit::{Exit, print, remark};
+use super::grid::{bytes, count, grid};
+use super::progress::hashing;
+use super::project::index_folder;
+use super::reading::{Local, root_of, settings};
+use crate::store::{Amount, Store};
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Look after the store: its size, whether it is whole, what may go
+///
+/// The store (`cache/` in the project unless tomograph.local.toml says otherwise) holds every result under what it was made from. All of
+/// it can be made again, so it may be removed whole; these commands do less than that.
+#[derive(Args)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what takes how much room
+    ///
+    /// Large blobs are files; smaller ones, what items of map kinds gave, and records share packs. `dead` is what packs hold in vain:
+    /// torn ends and second copies. It goes when `gc` writes a pack anew.
+    Size {
+        /// As one JSON object, in bytes
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read everything and compare it with its digests
+    ///
+    /// Finds any flipped bit of blobs, of what items gave and of records; journals and logs have no digests. Ends with exit code 4 where
+    /// something is damaged. --repair moves damaged blobs to `damaged/` in the store, writes packs anew without what is broken, and
+    /// forgets the results that lost a file, so that the next run makes them again; it ends with 0 where all could be mended. A pack that
+    /// a run is using is left for later.
+    Verify {
+        /// Mend what is found
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Make the index anew from the store
+    ///
+    /// The index (under your cache folder, per store) only remembers: what was hashed, and where in packs things lie. Made anew, it knows
+    /// nothing of the sources, so the next run reads them all.
+    Reindex,
+}
+
+pub(super) fn cache(args: &CacheArgs) -> Result<Exit> {
+    let store = open()?;
+    match &args.command {
+        Command::Size { json } => size(&store, *json),
+        Command::Verify { repair } => verify(&store, *repair),
+        Command::Reindex => {
+            let (packs, pipelines) = store.reindex()?;
+            print(&format!("indexed {} and the runs of {}\n", count(packs, "pack"), count(pipelines, "pipeline")))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The store of the project that the command was started in.
+fn open() -> Result<Store> {
+    let here = std::env::current_dir().context("cannot tell the current folder")?;
+    let root: PathBuf = root_of(&here.join("-"))?;
+    let local: Local = settings(&root.join("tomograph.local.toml"))?;
+    Store::open(&local.store_in(&root), &index_folder())
+}
+
+fn size(store: &Store, json: bool) -> Result<Exit> {
+    let size = store.size()?;
+    if json {
+        let value = serde_json::json!({ "store": store.root(), "total": size.total(), "parts": size });
+        print(&format!("{value}\n"))?;
+        return Ok(Exit::Done);
+    }
+    let row = |what: &str, amount: Amount| vec![what.to_owned(), amount.count.to_string(), bytes(amount.bytes)];
+    let rows = [
+        vec![String::new(), "count".to_owned(), String::new()],
+        row("large blobs", size.blobs),
+        row("packs", size.packs),
+        row("  small blobs", size.small),
+        row("  what items gave", size.items),
+        row("  records", size.records),
+        row("  dead", size.dead),
+        row("state of unfinished tasks", size.state),
+        row("logs", size.logs),
+        row("journals of runs", size.runs),
+        row("damaged", size.damaged),
+    ];
+    print(&format!("{}\n{}together {}\n", store.root().display(), grid(&rows, ""), bytes(size.total())))?;
+    Ok(Exit::Done)
+}
+
+fn verify(store: &Store, repair: bool) -> Result<Exit> {
+    let verified = store.verify(&hashing(false))?;
+    let mut text = String::new();
+    for finding in &verified.findings {
+        let at = finding.at.map(|at| format!(" at offset {at}")).unwrap_or_default();
+        text.push_str(&format!("damaged: {}{at}: {}\n", finding.path.display(), finding.what));
+    }
+    for path in &verified.torn {
+        text.push_str(&format!("torn: {}: a crash cut its end off; nothing that was recorded is lost\n", path.display()));
+    }
+    let entries = if verified.entries == 1 { "1 entry".to_owned() } else { format!("{} entries", verified.entries) };
+    let found = if verified.findings.is_empty() { "all whole".to_owned() } else { format!("{} damaged", verified.findings.len()) };
+    text.push_str(&format!("read {}, {entries} of packs, {}: {found}\n", count(verified.blobs, "large blob"), bytes(verified.bytes)));
+    if !repair {
+        print(&text)?;
+        if verified.findings.is_empty() {
+            return Ok(Exit::Done);
+        }
+        remark("`tomograph cache verify --repair` takes it out; the next run makes again what it served");
+        return Ok(Exit::Damaged);
+    }
+    let repaired = store.repair(&verified)?;
+    if repaired.blobs > 0 {
+        text.push_str(&format!("moved {} to {}\n", count(repaired.blobs, "blob"), store.root().join("damaged").display()));
+    }
+    if repaired.packs > 0 {
+        text.push_str(&format!("wrote {} anew\n", count(repaired.packs, "pack")));
+    }
+    repaired.results.iter().for_each(|task| text.push_str(&format!("the next run makes {task} again\n")));
+    repaired
+        .left
+        .iter()
+        .for_each(|path| text.push_str(&format!("left: {}: a run is using it; repair again when that has ended\n", path.display())));
+    print(&text)?;
+    Ok(if repaired.left.is_empty() { Exit::Done } else { Exit::Damaged })
+}

@@ -1,0 +1,274 @@
+//! Every byte of the store hashed again: what is not what it was, and how that is mended.
+//!
+//! Blobs, what items gave and records have digests or checksums, so any flipped bit of theirs is found. Journals, logs, names
+//! and state have none. Mending takes away: a damaged blob is moved to `damaged/`, a pack is written anew without what is
+//! broken, and the records of results that lost a file go too, so that the next run makes those again.
+
+use super::files::Damaged;
+use super::hash::hash;
+use super::index::Entry;
+use super::pack::{CHECK, HEAD, Tag};
+use super::rewrite::{Stretch, inspect};
+use super::{Record, Store};
+use crate::content::Digest;
+use anyhow::Result;
+use rayon::prelude::*;
+use rustix::fs::FlockOperation;
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Something that is not what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A blob's file, or a pack.
+    pub path: PathBuf,
+    /// Offset in a pack.
+    pub at: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a look at everything gave.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Files of large blobs that were read, entries of packs likewise, and their bytes.
+    pub blobs: u64,
+    pub entries: u64,
+    pub bytes: u64,
+    pub findings: Vec<Finding>,
+    /// Packs whose end was cut off by a crash: not damage, nothing that was recorded is lost.
+    pub torn: Vec<PathBuf>,
+    /// Blobs of which no good copy is left, as far as their digests are known.
+    lost: HashSet<Digest>,
+}
+
+/// What mending came to.
+#[derive(Debug, Default)]
+pub struct Repaired {
+    /// Blobs moved to `damaged/`.
+    pub blobs: u64,
+    /// Packs written anew.
+    pub packs: u64,
+    /// Results that lost a file, as people write their tasks: the next run makes them again.
+    pub results: BTreeSet<String>,
+    /// What could not be mended: packs in use.
+    pub left: Vec<PathBuf>,
+}
+
+impl Store {
+    /// Reads everything. `progress(done, total)` counts bytes.
+    pub fn verify(&self, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
+        self.packs.refresh().map_err(|error| self.trouble(error))?;
+        let blobs = self.blob_files().map_err(|error| self.trouble(error))?;
+        let packs = self.packs.list().map_err(|error| self.trouble(error))?;
+        let lengths = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+        let total = blobs.par_iter().map(|path| lengths(path)).sum::<u64>() + packs.values().map(|path| lengths(path)).sum::<u64>();
+        let done = AtomicU64::new(0);
+        let tell = |more: u64| progress(done.fetch_add(more, Ordering::Relaxed) + more, total);
+
+        let (mut verified, mut good) = (Verified::default(), HashSet::new());
+        for (name, path) in &packs {
+            self.verify_pack(name, path, &mut verified, &mut good, &tell).map_err(|error| self.trouble(error))?;
+        }
+        let damaged = Mutex::new(Vec::new());
+        blobs.par_iter().for_each(|path| {
+            if let Some(what) = verify_blob(path, &tell) {
+                super::lock(&damaged).push(Finding { path: path.clone(), at: None, what });
+            }
+        });
+        let mut damaged = damaged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        damaged.sort_by(|one, other| one.path.cmp(&other.path));
+        verified.lost.extend(damaged.iter().filter_map(|one| named(&one.path)));
+        verified.lost.retain(|digest| !good.contains(digest));
+        verified.findings.extend(damaged);
+        verified.blobs = blobs.len() as u64;
+        verified.bytes = done.into_inner();
+        Ok(verified)
+    }
+
+    /// Mends what was found.
+    pub fn repair(&self, verified: &Verified) -> Result<Repaired> {
+        self.check_writable()?;
+        let mut repaired = Repaired::default();
+        for finding in verified.findings.iter().filter(|finding| finding.at.is_none()) {
+            self.set_aside(&finding.path)?;
+            repaired.blobs += 1;
+        }
+        let broken: BTreeSet<PathBuf> = verified
+            .findings
+            .iter()
+            .filter(|finding| finding.at.is_some())
+            .map(|finding| finding.path.clone())
+            .chain(verified.torn.iter().cloned())
+            .collect();
+        if broken.is_empty() && repaired.blobs == 0 {
+            return Ok(repaired);
+        }
+        let Some(_alone) = self.stop_runs().map_err(|error| self.trouble(error))? else {
+            // What goes on notices a blob that is gone by itself.
+            repaired.left.extend(broken);
+            return Ok(repaired);
+        };
+        let (harmed, mut packs) = self.harmed(&verified.lost, &mut repaired.results)?;
+        packs.extend(broken);
+        let packs: Vec<PathBuf> = packs.into_iter().collect();
+        let keep = |_: &Path, entry: &Entry, payload: &[u8]| wrong(entry, payload).is_none() && !harmed.contains(&Digest::of(payload));
+        let done = self.rewrite(&packs, &keep)?;
+        repaired.packs = (packs.len() - done.in_use.len()) as u64;
+        repaired.left.extend(done.in_use);
+        Ok(repaired)
+    }
+
+    /// Forgets the index and makes it anew from packs and journals; the answer is how many packs and pipelines there are.
+    ///
+    /// What was hashed of sources is forgotten too: the next run reads them all.
+    pub fn reindex(&self) -> Result<(u64, u64)> {
+        self.index.clear();
+        *super::lock(&self.memo) = None;
+        self.packs.forget();
+        self.packs.refresh().map_err(|error| self.trouble(error))?;
+        let pipelines = self.catch_up_all()?;
+        Ok((self.packs.list().map_err(|error| self.trouble(error))?.len() as u64, pipelines))
+    }
+
+    fn verify_pack(
+        &self,
+        name: &str,
+        path: &Path,
+        verified: &mut Verified,
+        good: &mut HashSet<Digest>,
+        tell: &dyn Fn(u64),
+    ) -> io::Result<()> {
+        // Before the pack is read, so that all that is known then is there to be read.
+        let mut known = self.index.entries_of(name);
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            bytes => bytes?,
+        };
+        let finding = |at: u64, what: String| Finding { path: path.to_owned(), at: Some(at), what };
+        let mut there = HashSet::new();
+        let mut findings = Vec::new();
+        let bad = inspect(&bytes, &mut |entry, payload| {
+            verified.entries += 1;
+            match wrong(&entry, payload) {
+                Some(what) => findings.push(finding(entry.at, what)),
+                None => {
+                    there.insert((entry.at, entry.key));
+                    if entry.tag == Tag::Blob {
+                        good.insert(entry.key);
+                    }
+                }
+            }
+        });
+        known.retain(|entry| !there.contains(&(entry.at, entry.key)));
+        verified.lost.extend(known.iter().filter(|entry| entry.tag == Tag::Blob).map(|entry| entry.key));
+        for stretch in bad {
+            let Stretch { from, to, is_torn_tail } = stretch;
+            let was_whole = known.iter().any(|entry| (from..to).contains(&(entry.at - HEAD as u64)));
+            if is_torn_tail && !was_whole {
+                if !is_written_to(path) {
+                    verified.torn.push(path.to_owned());
+                }
+                continue;
+            }
+            findings.push(finding(from, format!("{} bytes are not what was written", to - from)));
+        }
+        let ends = bytes.len() as u64;
+        let cut = known.iter().filter(|entry| entry.at + u64::from(entry.length) + CHECK as u64 > ends).count();
+        if cut > 0 {
+            findings.push(finding(ends, format!("is shorter than it was, by {cut} entries")));
+        }
+        verified.findings.extend(findings);
+        tell(ends);
+        Ok(())
+    }
+
+    /// Records that reach a lost blob, as digests of their bytes, and the packs that hold them.
+    fn harmed(&self, lost: &HashSet<Digest>, tasks: &mut BTreeSet<String>) -> Result<(HashSet<Digest>, BTreeSet<PathBuf>)> {
+        let (mut harmed, mut packs) = (HashSet::new(), BTreeSet::new());
+        if lost.is_empty() {
+            return Ok((harmed, packs));
+        }
+        for path in self.packs.list().map_err(|error| self.trouble(error))?.into_values() {
+            let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
+            let mut records: Vec<(Digest, Record)> = Vec::new();
+            inspect(&bytes, &mut |entry, payload| {
+                if entry.tag == Tag::Record
+                    && let Ok(record) = serde_json::from_slice(payload)
+                {
+                    records.push((Digest::of(payload), record));
+                }
+            });
+            for (digest, record) in records {
+                if self.reaches(&record, lost)? {
+                    tasks.insert(record.task);
+                    harmed.insert(digest);
+                    packs.insert(path.clone());
+                }
+            }
+        }
+        Ok((harmed, packs))
+    }
+
+    fn reaches(&self, record: &Record, lost: &HashSet<Digest>) -> Result<bool> {
+        for output in record.outputs.values() {
+            if lost.contains(&output.manifest) {
+                return Ok(true);
+            }
+            let manifest = match self.read_blob(&output.manifest) {
+                Err(error) if error.is::<Damaged>() => return Ok(true),
+                manifest => manifest?,
+            };
+            let tree = manifest.and_then(|bytes| crate::content::Tree::from_manifest(&bytes, output.identified));
+            if tree.is_some_and(|tree| tree.files.values().any(|file| lost.contains(&file.digest))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The files of large blobs.
+    pub(super) fn blob_files(&self) -> io::Result<Vec<PathBuf>> {
+        let folders = super::runs::files_of(&self.root.join("blobs"))?;
+        let files: Vec<Vec<PathBuf>> = folders.par_iter().map(|folder| super::runs::files_of(folder)).collect::<io::Result<_>>()?;
+        Ok(files.into_iter().flatten().collect())
+    }
+}
+
+/// What is wrong with a blob's file, if anything.
+fn verify_blob(path: &Path, tell: &dyn Fn(u64)) -> Option<String> {
+    let Some(name) = named(path) else { return Some("is not called like a blob".to_owned()) };
+    match hash(path, tell) {
+        Ok((digest, _)) if digest == name => None,
+        Ok((_, length)) => Some(format!("has {length} bytes that are not those of its name")),
+        // Collected meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("cannot be read: {error}")),
+    }
+}
+
+/// What is wrong with an entry whose checksum is right, if anything.
+fn wrong(entry: &Entry, payload: &[u8]) -> Option<String> {
+    match entry.tag {
+        Tag::Blob => (Digest::of(payload) != entry.key).then(|| "a blob has other bytes than its name says".to_owned()),
+        Tag::Item => None,
+        Tag::Record => match serde_json::from_slice::<Record>(payload) {
+            Ok(record) => (record.key != entry.key).then(|| "a record is under another key than its own".to_owned()),
+            Err(_) => Some("a record cannot be read".to_owned()),
+        },
+    }
+}
+
+/// The digest that a blob's file is named after.
+pub(super) fn named(path: &Path) -> Option<Digest> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// Whether a process holds a pack to append to it.
+fn is_written_to(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+}

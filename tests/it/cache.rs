@@ -1,0 +1,123 @@
+//! `tomograph cache`: any flipped bit is found, and what it served is made again; the index can be made anew.
+
+use crate::numbers::{PIPELINE, TASKS, ran, space};
+use crate::space::Space;
+use libtest_mimic::Trial;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        size_counts_what_is_there,
+        a_whole_store_is_found_whole,
+        a_flipped_bit_in_any_file_is_found_and_mended,
+        a_repair_leaves_packs_in_use_alone,
+        an_index_is_made_anew,
+    ]
+}
+
+/// The numbers, with so many that some blobs are files of their own; run once.
+fn filled() -> Space {
+    let space = space();
+    space.replace("tools/gather.sh", "*.txt;", "*.txt; seq 2500 | sed 's/.*/0/';");
+    space.run("run numbers.toml").success();
+    ran(&space);
+    space
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 4;
+    // A blob is read-only: another file takes its place, as a disk would give it.
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn size_counts_what_is_there() {
+    let space = filled();
+    space.run("cache size").success().says(&["large blobs", "records", "together"]);
+    let size = &space.run("cache size --json").success().objects()[0];
+    assert_eq!((size["parts"]["records"]["count"].as_u64(), size["parts"]["dead"]["count"].as_u64()), (Some(5), Some(0)));
+    let blobs = files(&space.path("cache/blobs"));
+    assert_eq!(size["parts"]["blobs"]["count"].as_u64(), Some(blobs.len() as u64));
+    assert!(!blobs.is_empty());
+}
+
+fn a_whole_store_is_found_whole() {
+    let space = filled();
+    space.run("cache verify").success().says(&["all whole"]);
+    space.run("cache verify --repair").success().says(&["all whole"]);
+    assert_eq!(space.run("run numbers.toml --json").success().tasks("cached"), TASKS);
+}
+
+/// What every task gave.
+fn outputs(space: &Space) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for task in TASKS {
+        space.run_args(&["export", PIPELINE, task, &format!("out/{task}")]).success();
+        all.extend(files(&space.path(format!("out/{task}"))).iter().map(|path| fs::read(path).unwrap()));
+    }
+    fs::remove_dir_all(space.path("out")).unwrap();
+    all
+}
+
+fn a_flipped_bit_in_any_file_is_found_and_mended() {
+    let space = filled();
+    let expected = outputs(&space);
+    space.run("cache verify").success();
+    let mut tried = 0;
+    for number in 0..files(&space.path("cache/blobs")).len() + 5 {
+        // After each repair other names are there; numbers go through all files, and through places in the pack.
+        let blobs = files(&space.path("cache/blobs"));
+        let path = match blobs.get(number) {
+            Some(blob) => blob.clone(),
+            None => files(&space.path("cache/packs")).remove(0),
+        };
+        let length = fs::metadata(&path).unwrap().len() as usize;
+        // Magic, tag, length, a payload, the last checksum.
+        let at = if number < blobs.len() { length / 2 } else { [3, 16, 18, 60, length - 1][(number - blobs.len()) % 5] };
+        flip(&path, at);
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        space.run("cache verify").exits(4).says(&["damaged: ", &name, "--repair"]);
+        space.run("cache verify --repair").success();
+        space.run("cache verify").success().says(&["all whole"]);
+        space.run("run numbers.toml").success();
+        assert_eq!(outputs(&space), expected, "after a flip in {name} at {at}");
+        assert_eq!(space.read("results/total.tsv"), "sum\n252\n");
+        tried += 1;
+    }
+    assert!(tried > 6, "{tried}");
+    assert!(files(&space.path("cache/damaged")).len() + 5 == tried);
+}
+
+fn a_repair_leaves_packs_in_use_alone() {
+    let space = filled();
+    let pack = files(&space.path("cache/packs")).remove(0);
+    let length = fs::metadata(&pack).unwrap().len() as usize;
+    flip(&pack, length - 1);
+    let running = fs::File::options().write(true).open(space.path("cache/running")).unwrap();
+    running.lock_shared().unwrap();
+    space.run("cache verify --repair").exits(4).says(&["left: ", "a run is using it"]);
+    assert!(pack.exists());
+    drop(running);
+    space.run("cache verify --repair").success();
+    assert!(!pack.exists());
+}
+
+fn an_index_is_made_anew() {
+    let space = filled();
+    space.run("cache reindex").success().says(&["indexed 1 pack and the runs of 1 pipeline"]);
+    assert_eq!(space.run("run numbers.toml --json").success().tasks("cached"), TASKS);
+    space.replace("tools/total.sh", "echo total", "true; echo total");
+    space.run("why numbers.toml total").success().says(&["tools/total.sh"]);
+}
