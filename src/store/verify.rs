@@ -62,7 +62,7 @@ pub struct Repaired {
 impl Store {
     /// Reads everything. `progress(done, total)` counts bytes.
     pub fn verify(&self, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
-        self.packs.refresh().map_err(|error| self.trouble(error))?;
+        // The index is taken as it is, not brought up to the packs first: it tells what a pack had that is cut off now.
         let blobs = self.blob_files().map_err(|error| self.trouble(error))?;
         let packs = self.packs.list().map_err(|error| self.trouble(error))?;
         let lengths = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());

@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         size_counts_what_is_there,
         a_whole_store_is_found_whole,
         a_flipped_bit_in_any_file_is_found_and_mended,
+        a_pack_that_lost_its_end_is_found_and_mended,
         a_repair_leaves_packs_in_use_alone,
         an_index_is_made_anew,
     ]
@@ -98,6 +99,19 @@ fn a_flipped_bit_in_any_file_is_found_and_mended() {
     }
     assert!(tried > 6, "{tried}");
     assert!(files(&space.path("cache/damaged")).len() + 5 == tried);
+}
+
+fn a_pack_that_lost_its_end_is_found_and_mended() {
+    let space = filled();
+    let expected = outputs(&space);
+    let pack = files(&space.path("cache/packs")).remove(0);
+    let length = fs::metadata(&pack).unwrap().len();
+    fs::File::options().write(true).open(&pack).unwrap().set_len(length / 2).unwrap();
+    space.run("cache verify").exits(4).says(&["is shorter than it was"]);
+    space.run("cache verify --repair").success();
+    space.run("cache verify").success().says(&["all whole"]);
+    space.run("run numbers.toml").success();
+    assert_eq!(outputs(&space), expected);
 }
 
 fn a_repair_leaves_packs_in_use_alone() {
