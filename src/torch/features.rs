@@ -9,8 +9,9 @@ use crate::weights::variables;
 use anyhow::{Context as _, Result, ensure};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use std::fs::File;
+use std::fs::Permissions;
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor, nn, no_grad};
 use tomograph::mapped::Mapped;
@@ -104,9 +105,15 @@ fn write(path: &Path, values: &Tensor) -> Result<()> {
     let size = values.size();
     let flat = values.to_device(tch::Device::Cpu).contiguous().view(-1);
     let array = ndarray::Array2::from_shape_vec((size[0] as usize, size[1] as usize), Vec::<f32>::try_from(&flat)?)?;
-    let mut file = BufWriter::new(File::create(path)?);
+    // Whole or not at all: beside its place, then renamed. Readable as the user's other files are.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = tempfile::Builder::new().prefix(".tomograph-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    let mut file = BufWriter::new(beside.as_file());
     ndarray_npy::WriteNpyExt::write_npy(&array, &mut file)?;
-    Ok(file.flush()?)
+    file.flush()?;
+    drop(file);
+    beside.persist(path)?;
+    Ok(())
 }
 
 /// Class index and probability, a line each.
