@@ -69,6 +69,7 @@ impl RunArgs {
 
 pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&args.selection, kinds)?;
+    crate::run::size_pool(jobs(args, &project));
     let only = project.find(&args.selection.only)?;
     if let Some(name) = &args.name {
         refuse_taken(&project, name)?;
@@ -90,6 +91,11 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     Ok(exit)
 }
 
+/// Processors to use: `-j`, else what tomograph.local.toml or the machine says.
+fn jobs(args: &RunArgs, project: &Project) -> usize {
+    args.jobs.filter(|jobs| *jobs > 0).unwrap_or(project.jobs)
+}
+
 /// Runs what a planner has planned, showing how far it is.
 pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) -> Result<Summary> {
     let again: BTreeSet<TaskId> = project.find(&args.again)?.into_iter().collect();
@@ -98,7 +104,7 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
         return Err(Wrong(format!("--again names {title}, which is not part of what --only names")).into());
     }
     let options = Options {
-        jobs: args.jobs.filter(|jobs| *jobs > 0).unwrap_or(project.jobs),
+        jobs: jobs(args, project),
         memory: project.memory,
         gpus: project.gpus.clone(),
         cpu_slots: project.cpu_slots,

@@ -16,6 +16,7 @@ use crate::pipeline::{Action, Command, Edge, Origin, Pipeline, SourceId, Task, T
 use crate::store::{OutputRecord, Record, Store};
 use anyhow::{Context as _, Result, bail};
 use key::{CommandKey, KeyManifest, PartKey};
+use rayon::prelude::*;
 use reason::Reason;
 use sources::SourceTree;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,11 +99,11 @@ impl<'a> Planner<'a> {
                 read.insert(source);
             }
         }
-        let mut sources = Vec::with_capacity(pipeline.sources.len());
-        for at in 0..pipeline.sources.len() {
-            let look = read.contains(&SourceId(at));
-            sources.push(if look { SourceTree::look(store, root, &pipeline.sources[at], progress)? } else { None });
-        }
+        let look = |(at, source)| match read.contains(&SourceId(at)) {
+            true => SourceTree::look(store, root, source, progress),
+            false => Ok(None),
+        };
+        let sources = pipeline.sources.par_iter().enumerate().with_min_len(64).map(look).collect::<Result<_>>()?;
         let last = store.last_keys(id)?;
         store.foresee(id)?;
         let planner = Self { pipeline, store, root: root.to_owned(), wanted, sources, kept: Mutex::default(), last };

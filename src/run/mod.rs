@@ -151,6 +151,12 @@ struct Loop<'a> {
     summary: Summary,
 }
 
+/// Makes the one pool for the items of all tasks as large as `-j` says. To be called before anything else uses the pool.
+pub fn size_pool(jobs: usize) {
+    // A pool that is there already, as in tests, keeps its size.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(jobs).build_global();
+}
+
 /// Runs every wanted task of `planner`, telling `watch`; a raised `interrupted` stops it.
 pub fn run<'a>(
     planner: &'a Planner<'a>,
@@ -159,8 +165,6 @@ pub fn run<'a>(
     watch: &'a mut dyn FnMut(Event),
 ) -> Result<Summary> {
     let started = Instant::now();
-    // One pool for the items of all tasks, as large as -j says. A process that has one already keeps it.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build_global();
     let children = Children::new()?;
     let journal = planner.store.begin_run(&options.pipeline_id, &options.about)?;
     let count = planner.pipeline.tasks.len();
