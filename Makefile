@@ -64,7 +64,7 @@ lint: ## check format and lints; warnings are errors
 	say "checking the lints"
 	cargo clippy --profile ci --locked --features crash-points --all-targets -- -D warnings
 
-bench: build ## measure against ninja on this machine
+bench: build ## measure against ninja, find and b3sum on this machine
 	@$(start)
 	scripts/bench $(tomograph)
 

@@ -3,7 +3,7 @@
 //! Knows an item's result as bytes only; `run` says what is in them.
 
 use super::Store;
-use super::pack::{Spot, Tag};
+use super::pack::{Spot, Tag, open_packs};
 use super::packs::TRIES;
 use crate::content::Digest;
 use anyhow::Result;
@@ -17,8 +17,10 @@ impl Store {
         loop {
             let found = self.packs.find_all(Tag::Item, keys).map_err(|error| self.trouble(error))?;
             let all = found.len();
+            let files = open_packs(found.values().flatten());
             let read = |(key, spots): (Digest, Vec<Spot>)| {
-                let bytes = spots.first().map_or(Ok(None), Spot::read);
+                let from = |spot: &Spot| spot.read_from(files.get(&spot.file).and_then(Option::as_ref));
+                let bytes = spots.first().map_or(Ok(None), from);
                 bytes.map(|bytes| bytes.map(|bytes| (key, bytes))).map_err(|error| self.trouble(error)).transpose()
             };
             let read = found.into_par_iter().filter_map(read).collect::<Result<HashMap<Digest, Vec<u8>>>>()?;

@@ -7,6 +7,7 @@
 
 use super::index::Entry;
 use crate::content::{Digest, Place};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -73,6 +74,17 @@ impl Spot {
             read => read.map(|()| Some(bytes)),
         }
     }
+}
+
+/// The packs of spots, each opened once; none for one that is gone.
+pub(super) fn open_packs<'s>(spots: impl IntoIterator<Item = &'s Spot>) -> HashMap<Arc<PathBuf>, Option<File>> {
+    let mut files = HashMap::new();
+    for spot in spots {
+        if !files.contains_key(&spot.file) {
+            files.insert(spot.file.clone(), File::open(&*spot.file).ok());
+        }
+    }
+    files
 }
 
 /// Adds an entry to `bytes`; the answer is where in them its payload starts, and its length.

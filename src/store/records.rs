@@ -3,17 +3,14 @@
 //! A record is an entry of a pack, never edited. Further variants, of kinds that are not exact, stand beside the first.
 
 use super::files::Damaged;
-use super::pack::{Spot, Tag};
+use super::pack::{Spot, Tag, open_packs};
 use super::{Store, lock};
 use crate::content::Digest;
 use crate::crash::crash_point;
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 /// What a key gave. Only `outputs` says what; the rest is for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,10 +113,7 @@ impl Store {
         for (key, spot) in self.packs.last_records(pipeline).map_err(|error| self.trouble(error))? {
             spots.entry(key).or_default().push(spot);
         }
-        let mut files: HashMap<Arc<PathBuf>, Option<File>> = HashMap::new();
-        for spot in spots.values().flatten() {
-            files.entry(spot.file.clone()).or_insert_with(|| File::open(&*spot.file).ok());
-        }
+        let files = open_packs(spots.values().flatten());
         let bytes = |spot: &Spot| spot.read_from(files.get(&spot.file).and_then(Option::as_ref));
         // A pack that is gone was written anew meanwhile: who asks finds what it held.
         let is_there = |spot: &Spot| files.get(&spot.file).is_some_and(Option::is_some);
