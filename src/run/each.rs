@@ -26,8 +26,6 @@ struct PerItem<'a> {
     output: &'a Output,
     policy: &'a Policy,
     around: &'a Surroundings<'a>,
-    /// Item → the path of its file, which its output takes.
-    paths: BTreeMap<String, String>,
 }
 
 /// Treats every item. `manifest` is the task's key manifest: what is in it beside the inputs is in every item's key.
@@ -44,11 +42,9 @@ pub(super) fn carry_out(
     if let Some(manifest) = params.as_object_mut() {
         manifest.remove("inputs");
     }
-    let items = rows_of_index(&job.inputs, &[port])?;
-    let paths = items.iter().filter_map(|item| Some((item.item.clone(), item.files.first()?.path.clone()))).collect();
-    let work = PerItem { job, stage, port, output, policy, around, paths };
+    let work = PerItem { job, stage, port, output, policy, around };
     let what = What { name: "command", revision: 1, params: &params, identified: job.identified("command") };
-    let each = |item: &Item, _: &Inputs| work.each(item, &Inputs::default());
+    let each = |item: &Item, whole: &Inputs| work.each(item, whole);
     let done = pool::treat(job, &what, &work, &[port], &each)?;
     let tree = match output.artifact {
         Artifact::Table => one_table(job, output, done.rows)?,
@@ -67,10 +63,10 @@ impl MapWork for PerItem<'_> {
         rows_of_index(inputs, &[self.port])
     }
 
-    fn each(&self, item: &Item, _: &Inputs) -> Result<Each> {
+    fn each(&self, item: &Item, whole: &Inputs) -> Result<Each> {
         let file = &item.file(self.port)?.file;
         let tree = Tree { files: BTreeMap::from([(plain_name(file)?.to_owned(), file.clone())]), identified: item.identified };
-        let mut inputs = self.job.inputs.clone();
+        let mut inputs = whole.clone();
         inputs.0.insert(self.port.to_owned(), vec![Part { coordinates: BTreeMap::new(), tree, hole: None }]);
         let mut alone = self.job.with_inputs(inputs, self.job.state.clone());
         // How far one item is says nothing of the task.
@@ -97,7 +93,8 @@ impl MapWork for PerItem<'_> {
             return Ok(());
         }
         for row in rows {
-            let path = self.paths.get(&row.item).context("an item of another name")?;
+            // Carried over from the leading index: the item's own path, which its output takes.
+            let path = row.values.get("file").context("an item without a file")?;
             let ending = row.files.first().and_then(|(name, _)| name.rsplit_once('.')).map_or("png", |(_, ending)| ending);
             let stem = path.rsplit_once('.').filter(|(_, ending)| !ending.contains('/')).map_or(path.as_str(), |(stem, _)| stem);
             let path = format!("{stem}.{ending}");
@@ -127,7 +124,7 @@ fn read_file(place: &Path, artifact: Artifact) -> Result<Left> {
     let name = if artifact == Artifact::Studies { "item.dcm" } else { "item.png" };
     let size =
         size.into_iter().flat_map(|(width, height)| [("width".to_owned(), width.to_string()), ("height".to_owned(), height.to_string())]);
-    Ok(((name.to_owned(), bytes), std::iter::once(("file".to_owned(), name.to_owned())).chain(size).collect()))
+    Ok(((name.to_owned(), bytes), size.collect()))
 }
 
 /// The rows of a table that belong to one item.

@@ -7,7 +7,7 @@ use super::memo::{Memo, Stamp};
 use super::pack::Tag;
 use super::{files, lock};
 use crate::content::Digest;
-use rusqlite::{Connection, ErrorCode, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -179,7 +179,17 @@ impl Index {
 
     /// Adds entries of a pack that is known up to `length` now; the answer is its number.
     pub(super) fn take_pack(&self, name: &str, entries: &[Entry], length: u64) -> i64 {
+        self.extend_pack(name, 0, entries, length)
+    }
+
+    /// The same for what follows offset `from`. An index that does not reach so far, because it was begun anew meanwhile, stays as it is:
+    /// who opens the store next reads the whole pack.
+    pub(super) fn extend_pack(&self, name: &str, from: u64, entries: &[Entry], length: u64) -> i64 {
         self.change(|change| {
+            let known = change.query_row("SELECT length FROM packs WHERE name = ?", [name], |row| row.get::<_, i64>(0)).optional()?;
+            if known.unwrap_or_default().cast_unsigned() < from {
+                return Ok(number_of(name));
+            }
             change.execute(
                 "INSERT INTO packs VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET length = excluded.length",
                 params![number_of(name), name, length.cast_signed()],

@@ -9,7 +9,7 @@ use super::index::Entry;
 use crate::content::{Digest, Place};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(super) const MAGIC: &[u8; 16] = b"tomograph pack 1";
 pub(super) const HEAD: usize = 1 + 4 + 32;
 pub(super) const CHECK: usize = 8;
 /// A pack of this length is not appended to any more; no entry is as long.
-pub(super) const FULL: u64 = 256 << 20;
+pub(super) const FULL: u64 = 64 << 20;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,55 +102,73 @@ pub(super) fn encode(tag: Tag, key: &Digest, payload: &[u8], bytes: &mut Vec<u8>
     Ok((at, length))
 }
 
-/// The whole entries of a pack from offset `from` (0: its start), and where they end. What follows is torn, or being written.
+/// The whole entries of a pack from offset `from` (0: its start), and where the last one ends. What follows is torn, or being written.
 pub(super) fn scan(path: &Path, from: u64) -> io::Result<(Vec<Entry>, u64)> {
+    let (mut file, mut bytes) = (File::open(path)?, Vec::new());
+    file.seek(SeekFrom::Start(from))?;
+    file.read_to_end(&mut bytes)?;
     let mut entries = Vec::new();
-    let end = walk(path, from, &mut |entry, _| entries.push(entry))?;
+    inspect(&bytes, from, &mut |entry, _| entries.push(entry));
+    let start = if from == 0 && bytes.starts_with(MAGIC) { MAGIC.len() as u64 } else { from };
+    let end = entries.last().map_or(start, |entry| entry.at + u64::from(entry.length) + CHECK as u64);
     Ok((entries, end))
 }
 
-/// Shows every whole entry with its payload; the answer is where the last one ends. A damaged one is passed over.
-pub(super) fn walk(path: &Path, from: u64, see: &mut dyn FnMut(Entry, &[u8])) -> io::Result<u64> {
-    let mut reader = io::BufReader::with_capacity(1 << 20, File::open(path)?);
-    let (mut at, mut end) = (from, from);
-    if from == 0 {
-        let mut magic = [0; MAGIC.len()];
-        if !fill(&mut reader, &mut magic)? || &magic != MAGIC {
-            return Ok(0);
-        }
-        at = MAGIC.len() as u64;
-        end = at;
-    } else {
-        io::Seek::seek(&mut reader, io::SeekFrom::Start(from))?;
-    }
-    let mut bytes = vec![0; HEAD];
-    loop {
-        bytes.resize(HEAD, 0);
-        if !fill(&mut reader, &mut bytes)? {
-            return Ok(end);
-        }
-        let length = u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
-        let (Some(tag), true) = (Tag::of(bytes[0]), u64::from(length) < FULL) else { return Ok(end) };
-        bytes.resize(HEAD + length as usize + CHECK, 0);
-        if !fill(&mut reader, &mut bytes[HEAD..])? {
-            return Ok(end);
-        }
-        let (body, check) = bytes.split_at(HEAD + length as usize);
-        let start = at;
-        at += bytes.len() as u64;
-        if blake3::hash(body).as_bytes()[..CHECK] == *check {
-            let mut key = [0; 32];
-            key.copy_from_slice(&body[5..HEAD]);
-            see(Entry { tag, key: Digest(key), pack: 0, at: start + HEAD as u64, length }, &body[HEAD..]);
-            end = at;
-        }
-    }
+/// Bytes of a pack that are no whole entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Whether it ends the pack as the beginning of an entry would: a crash leaves such a tail, or it is being written.
+    pub(super) is_torn_tail: bool,
 }
 
-/// Fills `bytes`; false where the file ends before.
-fn fill(reader: &mut impl io::Read, bytes: &mut [u8]) -> io::Result<bool> {
-    match reader.read_exact(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        read => read.map(|()| true),
+/// Shows every whole entry with its payload, also behind damage; the answer is what is no entry. `bytes` are those of a pack from
+/// offset `from` on (0: its start).
+pub(super) fn inspect(bytes: &[u8], from: u64, see: &mut dyn FnMut(Entry, &[u8])) -> Vec<Stretch> {
+    let mut bad = Vec::new();
+    let mut at = if from == 0 { MAGIC.len().min(bytes.len()) } else { 0 };
+    if from == 0 && !bytes.starts_with(MAGIC) {
+        bad.push(Stretch { from: 0, to: at as u64, is_torn_tail: MAGIC.starts_with(bytes) });
     }
+    while at < bytes.len() {
+        if let Some((entry, end)) = whole(bytes, at) {
+            see(Entry { at: from + entry.at, ..entry }, &bytes[at + HEAD..end - CHECK]);
+            at = end;
+            continue;
+        }
+        // Its own length says where the next one starts, unless it is the length that is wrong.
+        let framed = framed(bytes, at);
+        let next = framed.filter(|next| *next == bytes.len() || whole(bytes, *next).is_some());
+        let next = next.or_else(|| (at + 1..bytes.len()).find(|start| whole(bytes, *start).is_some())).unwrap_or(bytes.len());
+        let is_torn_tail = next == bytes.len() && framed.is_none() && is_beginning(&bytes[at..]);
+        bad.push(Stretch { from: from + at as u64, to: from + next as u64, is_torn_tail });
+        at = next;
+    }
+    bad
+}
+
+/// Where the entry at `at` would end, going by its length.
+fn framed(bytes: &[u8], at: usize) -> Option<usize> {
+    let head = bytes.get(at..at + HEAD)?;
+    let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+    let end = at + HEAD + length as usize + CHECK;
+    (u64::from(length) < FULL && end <= bytes.len()).then_some(end)
+}
+
+/// The whole entry at `at`, and where it ends.
+fn whole(bytes: &[u8], at: usize) -> Option<(Entry, usize)> {
+    let tag = Tag::of(*bytes.get(at)?)?;
+    let end = framed(bytes, at)?;
+    let (body, check) = bytes[at..end].split_at(end - at - CHECK);
+    let mut key = [0; 32];
+    key.copy_from_slice(&body[5..HEAD]);
+    let length = u32::try_from(body.len() - HEAD).ok()?;
+    let is_whole = blake3::hash(body).as_bytes()[..CHECK] == *check;
+    is_whole.then_some((Entry { tag, key: Digest(key), pack: 0, at: (at + HEAD) as u64, length }, end))
+}
+
+/// Whether a write that was cut short leaves these bytes: the beginning of an entry, or nothing but zeros.
+fn is_beginning(bytes: &[u8]) -> bool {
+    Tag::of(bytes[0]).is_some() || bytes.iter().all(|byte| *byte == 0)
 }

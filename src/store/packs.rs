@@ -51,6 +51,8 @@ struct Writer {
     path: Arc<PathBuf>,
     file: File,
     end: u64,
+    /// Up to here the index knows the pack; 0 for a new one.
+    indexed: u64,
     /// Appended, and not in the index yet.
     fresh: HashMap<(Tag, Digest), Vec<Spot>>,
     waiting: Vec<Entry>,
@@ -197,10 +199,13 @@ impl Packs {
         }
         let mut known = self.index.packs();
         for (name, path, length) in there {
-            let mine = mine(&name);
             let before = known.remove(&name);
+            if mine(&name) {
+                // Its entries go to the index when they have been synced.
+                continue;
+            }
             let number = match before {
-                Some((number, read)) if read == length || mine => number,
+                Some((number, read)) if read == length => number,
                 Some((number, read)) if read < length => {
                     let (entries, end) = scan(&path, read)?;
                     self.index.take_pack(&name, &entries, end);
@@ -258,7 +263,7 @@ impl Packs {
             let Some(known) = inner.files.get(&number).filter(|_| end > 0 && end == file.metadata().map_or(0, |file| file.len())) else {
                 continue;
             };
-            return Ok(Writer::new(name, known.clone(), file, end));
+            return Ok(Writer { indexed: end, ..Writer::new(name, known.clone(), file, end) });
         }
         let mut new = tempfile::Builder::new().prefix("pack-").suffix(SUFFIX).rand_bytes(12).tempfile_in(&self.folder)?;
         io::Write::write_all(&mut new, MAGIC)?;
@@ -273,8 +278,9 @@ impl Packs {
         let Some(writer) = inner.writer.as_mut().filter(|writer| !writer.waiting.is_empty()) else { return Ok(()) };
         writer.file.sync_data()?;
         crate::crash::crash_point!("pack-synced");
-        let number = self.index.take_pack(&writer.name, &writer.waiting, writer.end);
+        let number = self.index.extend_pack(&writer.name, writer.indexed, &writer.waiting, writer.end);
         inner.files.insert(number, writer.path.clone());
+        writer.indexed = writer.end;
         writer.waiting.clear();
         writer.fresh.clear();
         writer.synced = Instant::now();
@@ -291,7 +297,7 @@ impl Drop for Packs {
 
 impl Writer {
     fn new(name: String, path: Arc<PathBuf>, file: File, end: u64) -> Self {
-        Self { name, path, file, end, fresh: HashMap::new(), waiting: Vec::new(), synced: Instant::now() }
+        Self { name, path, file, end, indexed: 0, fresh: HashMap::new(), waiting: Vec::new(), synced: Instant::now() }
     }
 
     fn append(&mut self, entries: &[(Tag, Digest, &[u8])]) -> io::Result<Vec<Spot>> {

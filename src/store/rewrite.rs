@@ -1,29 +1,19 @@
-//! Packs looked at byte by byte, and written anew without some of their entries.
+//! Packs written anew without some of their entries.
 //!
 //! A pack is never changed: what is to stay of it goes to a new one, synced before the old one is removed. No pack is
 //! rewritten while a run lives, since a run knows places in packs; who only reads and finds its pack gone looks again.
 //! Does not know why an entry stays or goes.
 
 use super::index::Entry;
-use super::pack::{CHECK, FULL, HEAD, MAGIC, Tag, encode};
+use super::pack::{FULL, MAGIC, encode, inspect};
 use super::packs::SUFFIX;
 use super::{Scratch, Store, files};
-use crate::content::Digest;
 use anyhow::Result;
 use rustix::fs::FlockOperation;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-/// Bytes of a pack that are no whole entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
-    pub(super) from: u64,
-    pub(super) to: u64,
-    /// Whether it ends the pack as the beginning of an entry would: a crash leaves such a tail, or it is being written.
-    pub(super) is_torn_tail: bool,
-}
 
 /// What became of packs that were to be rewritten.
 #[derive(Debug, Default)]
@@ -32,55 +22,6 @@ pub(super) struct Rewritten {
     pub(super) freed: u64,
     /// Left alone: a process appends to them.
     pub(super) in_use: Vec<PathBuf>,
-}
-
-/// Shows every whole entry of a pack with its payload, also behind damage; the answer is what is no entry.
-pub(super) fn inspect(bytes: &[u8], see: &mut dyn FnMut(Entry, &[u8])) -> Vec<Stretch> {
-    let mut bad = Vec::new();
-    let mut at = MAGIC.len().min(bytes.len());
-    if !bytes.starts_with(MAGIC) {
-        bad.push(Stretch { from: 0, to: at as u64, is_torn_tail: MAGIC.starts_with(bytes) });
-    }
-    while at < bytes.len() {
-        if let Some((entry, end)) = whole(bytes, at) {
-            see(entry, &bytes[at + HEAD..end - CHECK]);
-            at = end;
-            continue;
-        }
-        // Its own length says where the next one starts, unless it is the length that is wrong.
-        let framed = framed(bytes, at);
-        let next = framed.filter(|next| *next == bytes.len() || whole(bytes, *next).is_some());
-        let next = next.or_else(|| (at + 1..bytes.len()).find(|start| whole(bytes, *start).is_some())).unwrap_or(bytes.len());
-        let is_torn_tail = next == bytes.len() && framed.is_none() && is_beginning(&bytes[at..]);
-        bad.push(Stretch { from: at as u64, to: next as u64, is_torn_tail });
-        at = next;
-    }
-    bad
-}
-
-/// Where the entry at `at` would end, going by its length.
-fn framed(bytes: &[u8], at: usize) -> Option<usize> {
-    let head = bytes.get(at..at + HEAD)?;
-    let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
-    let end = at + HEAD + length as usize + CHECK;
-    (u64::from(length) < FULL && end <= bytes.len()).then_some(end)
-}
-
-/// The whole entry at `at`, and where it ends.
-fn whole(bytes: &[u8], at: usize) -> Option<(Entry, usize)> {
-    let tag = Tag::of(*bytes.get(at)?)?;
-    let end = framed(bytes, at)?;
-    let (body, check) = bytes[at..end].split_at(end - at - CHECK);
-    let mut key = [0; 32];
-    key.copy_from_slice(&body[5..HEAD]);
-    let length = u32::try_from(body.len() - HEAD).ok()?;
-    let is_whole = blake3::hash(body).as_bytes()[..CHECK] == *check;
-    is_whole.then_some((Entry { tag, key: Digest(key), pack: 0, at: (at + HEAD) as u64, length }, end))
-}
-
-/// Whether a write that was cut short leaves these bytes: the beginning of an entry, or nothing but zeros.
-fn is_beginning(bytes: &[u8]) -> bool {
-    Tag::of(bytes[0]).is_some() || bytes.iter().all(|byte| *byte == 0)
 }
 
 impl Store {
@@ -111,7 +52,7 @@ impl Store {
             let bytes = fs::read(path)?;
             let modified = file.metadata()?.modified()?;
             let mut failed = None;
-            inspect(&bytes, &mut |entry, payload| {
+            inspect(&bytes, 0, &mut |entry, payload| {
                 if failed.is_none() && keep(path, &entry, payload) {
                     failed = New::put(&mut new, scratch, &folder, &entry, payload, modified, &mut done.freed).err();
                 }
@@ -189,8 +130,10 @@ impl New {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pack::{CHECK, HEAD, Stretch, Tag};
     use super::super::tests::new_store;
     use super::*;
+    use crate::content::Digest;
 
     fn key(number: usize) -> Digest {
         Digest::of(&number.to_le_bytes())
@@ -206,7 +149,7 @@ mod tests {
 
     fn look(bytes: &[u8]) -> (Vec<Digest>, Vec<Stretch>) {
         let mut keys = Vec::new();
-        let bad = inspect(bytes, &mut |entry, _| keys.push(entry.key));
+        let bad = inspect(bytes, 0, &mut |entry, _| keys.push(entry.key));
         (keys, bad)
     }
 

@@ -1,7 +1,6 @@
 //! How much a store holds, and of what.
 
-use super::pack::{CHECK, HEAD, MAGIC, Tag};
-use super::rewrite::inspect;
+use super::pack::{CHECK, HEAD, MAGIC, Tag, inspect};
 use super::{Store, runs};
 use crate::content::Digest;
 use anyhow::Result;
@@ -72,7 +71,7 @@ impl Store {
                     bytes => bytes?,
                 };
                 size.packs.add(bytes.len() as u64);
-                let bad = inspect(&bytes, &mut |entry, _| {
+                let bad = inspect(&bytes, 0, &mut |entry, _| {
                     let length = (HEAD + CHECK) as u64 + u64::from(entry.length);
                     // Variants of a record share their key.
                     let is_new = seen.insert((entry.tag, entry.key, entry.length));

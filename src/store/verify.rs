@@ -7,8 +7,7 @@
 use super::files::Damaged;
 use super::hash::hash;
 use super::index::Entry;
-use super::pack::{CHECK, HEAD, Tag};
-use super::rewrite::{Stretch, inspect};
+use super::pack::{CHECK, HEAD, Stretch, Tag, inspect};
 use super::{Record, Store};
 use crate::content::Digest;
 use anyhow::Result;
@@ -152,7 +151,7 @@ impl Store {
         let finding = |at: u64, what: String| Finding { path: path.to_owned(), at: Some(at), what };
         let mut there = HashSet::new();
         let mut findings = Vec::new();
-        let bad = inspect(&bytes, &mut |entry, payload| {
+        let bad = inspect(&bytes, 0, &mut |entry, payload| {
             verified.entries += 1;
             match wrong(&entry, payload) {
                 Some(what) => findings.push(finding(entry.at, what)),
@@ -196,7 +195,7 @@ impl Store {
         for path in self.packs.list().map_err(|error| self.trouble(error))?.into_values() {
             let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
             let mut records: Vec<(Digest, Record)> = Vec::new();
-            inspect(&bytes, &mut |entry, payload| {
+            inspect(&bytes, 0, &mut |entry, payload| {
                 if entry.tag == Tag::Record
                     && let Ok(record) = serde_json::from_slice(payload)
                 {

@@ -111,3 +111,16 @@ fn a_flipped_bit_hides_its_entry_only() {
     let found: Vec<Digest> = scan(&bench.pack(), 0).unwrap().0.into_iter().map(|entry| entry.key).collect();
     assert_eq!(found, [key(1), key(2)]);
 }
+
+#[test]
+fn an_index_that_is_begun_anew_while_somebody_writes_misses_nothing() {
+    let bench = Bench::new();
+    let packs = bench.open();
+    (0..3).for_each(|number| drop(put(&packs, number)));
+    packs.sync().unwrap();
+    packs.index.packs().into_values().for_each(|(number, _)| packs.index.forget_pack(number));
+    (3..5).for_each(|number| drop(put(&packs, number)));
+    drop(packs);
+    let again = bench.open();
+    assert_eq!((0..5).filter(|number| get(&again, *number).is_some()).count(), 5);
+}
