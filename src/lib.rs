@@ -8,6 +8,7 @@ mod crash;
 pub mod dicom;
 pub mod image;
 pub mod mapped;
+pub mod npy;
 pub mod phantom;
 pub mod pipeline;
 pub mod plan;

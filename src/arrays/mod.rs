@@ -2,8 +2,12 @@
 //!
 //! Knows nothing of splits or stages.
 
+use crate::content::{Digest, FileRef, Place};
+use crate::mapped::Mapped;
+use crate::npy::Header;
 use anyhow::{Context as _, Result, ensure};
 use ndarray_npy::{write_npy, write_zeroed_npy};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -67,6 +71,31 @@ impl ImageArray {
 /// Writes `y.npy`: `[n]` int64.
 pub fn write_labels(place: &Path, labels: Vec<i64>) -> Result<()> {
     write_npy(place, &ndarray::Array1::from(labels)).context("cannot write y.npy")
+}
+
+/// Writes an `X.npy` of features, `[n, f]` float32, from the rows' values.
+pub fn write_features(place: &Path, rows: &[Vec<f32>]) -> Result<()> {
+    let length = rows.first().map_or(0, Vec::len);
+    ensure!(rows.iter().all(|row| row.len() == length), "rows of features of several lengths");
+    let values = ndarray::Array2::from_shape_vec((rows.len(), length), rows.concat()).context("features")?;
+    write_npy(place, &values).context("cannot write X.npy")
+}
+
+/// The rows of an `X.npy`, each as if it were a file of its own.
+pub fn rows(file: &FileRef) -> Result<(Header, Vec<FileRef>)> {
+    let header = Header::read(&mut file.open().context("cannot read it")?)?;
+    ensure!(header.bytes() == Some(file.size) && !header.fortran, "it is cut short, or not in C order");
+    let begin = file.place.at.unwrap_or(0);
+    let bytes = Mapped::stretch(&file.place.file, begin, file.size).context("cannot read it")?;
+    let values: u64 = header.shape.iter().skip(1).product();
+    let (count, length) = (header.shape.first().copied().unwrap_or(0), values * header.width());
+    let row = |number: u64| {
+        let from = header.start + number * length;
+        let digest = Digest::of(&bytes[from as usize..(from + length) as usize]);
+        FileRef { digest, size: length, place: Place { file: file.place.file.clone(), at: Some(begin + from) } }
+    };
+    let rows = (0..count).into_par_iter().map(row).collect();
+    Ok((header, rows))
 }
 
 #[cfg(test)]

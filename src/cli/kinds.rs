@@ -83,7 +83,8 @@ fn manual(kind: &Kind) -> String {
         Work::Whole => "all at once, on the CPU",
         Work::Map { guarded: true, .. } => "item by item, on the CPU, each in a guarded child process",
         Work::Map { .. } => "item by item, on the CPU",
-        Work::Torch => "in tomograph-torch, on one slot of the device pool",
+        Work::Torch { map: None } => "in tomograph-torch, on one slot of the device pool",
+        Work::Torch { map: Some(_) } => "item by item, in tomograph-torch, on one slot of the device pool",
     };
     let mut text = format!("{}\n\n", kind.name);
     text.push_str(&wrap(about(&schema), "  ", WIDTH));
@@ -224,7 +225,7 @@ fn describe(kind: &Kind) -> Value {
     json!({
         "kind": kind.name,
         "revision": kind.revision,
-        "work": match kind.work { Work::Whole => "whole", Work::Map { .. } => "map", Work::Torch => "torch" },
+        "work": match kind.work { Work::Whole => "whole", Work::Map { .. } => "map", Work::Torch { .. } => "torch" },
         "about": about(&schema),
         "inputs": kind.inputs.iter().map(port).collect::<Vec<_>>(),
         "outputs": kind.outputs.iter().map(port).collect::<Vec<_>>(),

@@ -4,6 +4,7 @@
 
 use super::grid::{bytes, count, grid};
 use crate::content::Tree;
+use crate::npy::Header;
 use crate::stage::Artifact;
 use crate::table::Table;
 use anyhow::{Context as _, Result};
@@ -84,25 +85,17 @@ fn table(artifact: Artifact, tree: &Tree, path: &str) -> Result<String> {
     Ok(text)
 }
 
-/// `X.npy: [663, 224, 224] <u2`, from the header alone.
+/// `X.npy: [663, 224, 224] uint16`, from the header alone.
 fn array(tree: &Tree, path: &str) -> Result<String> {
-    let mut start = Vec::new();
-    tree.file(path)?.open()?.take(4096).read_to_end(&mut start)?;
-    let (shape, dtype) = npy_header(&start).context("it is not an .npy file")?;
-    Ok(format!("  {}: [{shape}] {dtype}, {}\n", tree.shown(path), bytes(tree.file(path)?.size)))
+    let file = tree.file(path)?;
+    let header = Header::read(&mut file.open()?)?;
+    let shape: Vec<String> = header.shape.iter().map(u64::to_string).collect();
+    Ok(format!("  {}: [{}] {}, {}\n", tree.shown(path), shape.join(", "), type_name(&header.dtype), bytes(file.size)))
 }
 
-/// Shape and type from the first bytes of an `.npy` file (NumPy's format, versions 1 to 3).
-fn npy_header(start: &[u8]) -> Option<(String, &'static str)> {
-    let rest = start.strip_prefix(b"\x93NUMPY")?;
-    let from = if rest.first()? == &1 { 4 } else { 6 };
-    let header = rest.get(from..)?;
-    let end = header.iter().position(|byte| *byte == b'\n').unwrap_or(header.len());
-    let header = std::str::from_utf8(&header[..end]).ok()?;
-    let after = |name: &str| header.split_once(name).map(|(_, after)| after.trim_start_matches([':', ' ']));
-    let shape = after("'shape'")?.strip_prefix('(')?.split(')').next()?;
-    let shape: Vec<&str> = shape.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
-    let dtype = match after("'descr'")?.trim_start_matches('\'').split('\'').next()? {
+/// What NumPy calls a type in words.
+fn type_name(dtype: &str) -> &str {
+    match dtype {
         "|u1" => "uint8",
         "<u2" => "uint16",
         "<i4" => "int32",
@@ -110,9 +103,8 @@ fn npy_header(start: &[u8]) -> Option<(String, &'static str)> {
         "<f4" => "float32",
         "<f8" => "float64",
         "|b1" => "bool",
-        _ => "another type",
-    };
-    Some((shape.join(", "), dtype))
+        other => other,
+    }
 }
 
 /// Number of tensors and of numbers in them, from the header alone.

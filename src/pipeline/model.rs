@@ -1,6 +1,6 @@
 //! What a checked pipeline is: sources and tasks with every axis, reference and placeholder resolved.
 
-use crate::stage::{Artifact, Configured, Coordinates, Kind, Needs, show_coordinates};
+use crate::stage::{Artifact, Configured, Coordinates, Kind, Needs, Role, show_coordinates};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -161,6 +161,8 @@ pub fn show_pieces(pieces: &[Piece]) -> String {
 pub struct Output {
     pub port: String,
     pub artifact: Artifact,
+    /// Of arrays, where it is known before anything runs.
+    pub role: Option<Role>,
 }
 
 /// One part that arrives on a port.

@@ -5,7 +5,7 @@
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Document, SourceDecl};
 use super::expand;
-use super::model::{Action, Pipeline, Taken, Task};
+use super::model::{Pipeline, Taken, Task};
 use super::params::look_up;
 use super::template::{Fragment, joined, parse};
 use super::texts::Files;
@@ -128,11 +128,7 @@ fn named<'a>(other: &'a Pipeline, path: &str, reference: &str) -> Result<(&'a Ta
         None => task.outputs.first(),
     };
     let output = output.ok_or_else(|| Diagnostic::plain(format!("`{reference}` of `{path}` gives nothing")))?;
-    let role = match &task.action {
-        Action::Kind { kind, .. } => kind.output(&output.port).and_then(|port| port.roles.first().copied()),
-        Action::Command(_) => None,
-    };
-    Ok((task, OutPort { name: output.port.clone(), artifact: output.artifact, role }))
+    Ok((task, OutPort { name: output.port.clone(), artifact: output.artifact, role: output.role }))
 }
 
 /// What is wrong with the keys of a source: it has a path, or it is taken from another pipeline.

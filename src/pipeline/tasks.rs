@@ -235,7 +235,12 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                 cell: coordinates,
                 needs: needed(&needs, self.stage.kind),
                 policy: tried(&policy),
-                outputs: self.stage.outputs.iter().map(|out| Output { port: out.name.clone(), artifact: out.artifact }).collect(),
+                outputs: self
+                    .stage
+                    .outputs
+                    .iter()
+                    .map(|out| Output { port: out.name.clone(), artifact: out.artifact, role: out.role })
+                    .collect(),
                 publish: super::publish::paths(document, self.decl, &self.stage.axes, cell),
                 action,
                 inputs,

@@ -94,6 +94,16 @@ enum Named {
     Stage(usize),
 }
 
+impl Wiring {
+    /// The role of the arrays that a wire carries, where it is known before anything runs.
+    fn role(&self, from: &From) -> Option<Role> {
+        match from {
+            From::Source { source, .. } => self.taken[*source].as_ref()?.output.role,
+            From::Stage { stage, output } => self.stages[*stage].outputs.iter().find(|one| one.name == *output)?.role,
+        }
+    }
+}
+
 struct Wirer<'a, 'i> {
     text: &'a str,
     document: &'a Document<'i>,
@@ -240,6 +250,11 @@ impl<'a, 'i> Wirer<'a, 'i> {
         }
         if kind.is_none() && sound {
             sound &= self.items_of(decl, &wires, wiring, number);
+        }
+        for port in kind.iter().flat_map(|kind| kind.outputs) {
+            let Some(input) = port.role_of else { continue };
+            let role = wires.iter().find(|wire| wire.port == input).and_then(|wire| wiring.role(&wire.from));
+            wiring.stages[number].outputs.iter_mut().filter(|output| output.name == port.name).for_each(|output| output.role = role);
         }
         let stage = &mut wiring.stages[number];
         stage.wires = wires;

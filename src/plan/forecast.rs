@@ -4,7 +4,6 @@
 
 use super::{Planner, State};
 use crate::pipeline::{Action, TaskId};
-use crate::stage::Work;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// Seconds for every task that runs or may run; none where nothing like it ever ran.
@@ -69,7 +68,7 @@ impl Planner<'_> {
         }
         let lane = |id: &TaskId| {
             let task = &self.pipeline.tasks[id.0];
-            let torch = matches!(&task.action, Action::Kind { kind, .. } if kind.work == Work::Torch);
+            let torch = matches!(&task.action, Action::Kind { kind, .. } if kind.work.is_torch());
             if torch || task.needs.gpu > 0.0 { None } else { Some(usize::try_from(task.needs.cpus.max(1)).unwrap_or(1).min(jobs)) }
         };
         let mut queues: [BinaryHeap<(Millis, TaskId)>; 2] = Default::default();

@@ -103,6 +103,10 @@ impl MapWork for PerItem<'_> {
         }
         Ok(())
     }
+
+    fn assemble(&self, _: &Inputs, _: &[Row], _: &Path) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// The name under which the program sees a file: from what is in it, since names are in no item's key.

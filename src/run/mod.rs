@@ -32,6 +32,7 @@ mod start;
 mod survivors;
 mod task;
 mod torch;
+mod torch_items;
 mod turns;
 mod valid;
 mod whole;

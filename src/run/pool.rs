@@ -41,12 +41,25 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, childre
             };
             let what = What { name: kind.name, revision: kind.revision, params: &params.params(), identified: job.identified(kind.name) };
             let done = treat(job, &what, map, items, &*each)?;
-            let tree = gather(job, writes, items[0], done.rows, done.aside, what.identified)?;
-            let outputs = BTreeMap::from([(kind.outputs[0].name.to_owned(), tree)]);
-            Ok(Made { outputs, items: done.count, items_ran: done.count - done.known, quarantined: done.quarantined })
+            output(job, &what, map, kind.outputs[0].name, writes, items[0], done)
         }
-        Work::Whole | Work::Torch => bail!("{} does not work item by item", kind.name),
+        Work::Whole | Work::Torch { .. } => bail!("{} does not work item by item on the CPU", kind.name),
     }
+}
+
+/// The one output of a map kind, from its rows.
+pub(super) fn output(job: &Job, what: &What, map: &dyn MapWork, port: &str, writes: &[&str], leading: &str, done: Done) -> Result<Made> {
+    let (items, items_ran, quarantined) = (done.count, done.count - done.known, done.quarantined);
+    let scratch = job.store.scratch()?;
+    let tree = match map.assemble(&job.inputs, &done.rows, scratch.path())? {
+        true => {
+            let mut tree = job.store.put_folder(scratch.path(), what.identified).with_context(|| format!("output `{port}`"))?;
+            set_aside(job, leading, done.aside, &mut tree)?;
+            tree
+        }
+        false => gather(job, writes, leading, done.rows, done.aside, what.identified)?,
+    };
+    Ok(Made { outputs: BTreeMap::from([(port.to_owned(), tree)]), items, items_ran, quarantined })
 }
 
 /// Takes a folder per output port into the store; every output must have a file.
@@ -98,21 +111,14 @@ pub(super) struct Done {
 
 /// Treats every item that was not treated before, by turns with other tasks.
 pub(super) fn treat(job: &Job, what: &What, map: &dyn MapWork, item_ports: &[&str], each: &Treat) -> Result<Done> {
-    let whole = whole_ports(&job.inputs, item_ports);
-    let mut items = map.items(&job.inputs)?;
-    items.sort_by(|a, b| a.item.cmp(&b.item));
-    let cache = Items::look(job.store, what, map, &items, &whole)?;
-    let cache = if job.anew { cache.anew() } else { cache };
-    let (count, known) = (items.len() as u64, cache.known() as u64);
-    if known > 0 {
-        job.note(Note::Log(format!("{known} of {count} items were treated before")));
-    }
-    let (done, step) = (AtomicU64::new(0), count / STEPS + 1);
+    let known = Known::look(job, what, map, item_ports)?;
+    let (done, count) = (AtomicU64::new(0), known.items.len() as u64);
+    let step = count / STEPS + 1;
     let treat = |(at, item): &(usize, &Item)| -> Result<Treated> {
         job.check()?;
-        let treated = match cache.get(*at, item) {
+        let treated = match known.get(*at) {
             Some(treated) => treated,
-            None => cache.keep(*at, item, each(item, &whole).with_context(|| format!("item {}", item.item))?)?,
+            None => known.keep(*at, each(item, &known.whole).with_context(|| format!("item {}", item.item))?)?,
         };
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done % step == 0 || done == count {
@@ -120,21 +126,64 @@ pub(super) fn treat(job: &Job, what: &What, map: &dyn MapWork, item_ports: &[&st
         }
         Ok(treated)
     };
-    let numbered: Vec<(usize, &Item)> = items.iter().enumerate().collect();
+    let numbered: Vec<(usize, &Item)> = known.items.iter().enumerate().collect();
     let treated = turns::each(&numbered, treat);
-    cache.finish()?;
+    known.done(treated)
+}
 
-    let (mut rows, mut aside) = (Vec::new(), Vec::new());
-    for (item, treated) in items.iter().zip(treated?) {
-        match treated {
-            Treated::Rows(made) => rows.extend(made),
-            Treated::Aside { class, reason } => aside.push(Aside { item: item.item.clone(), kind: what.name.into(), class, reason }),
+/// The items of one task, and what is known of them from before.
+pub(super) struct Known<'j> {
+    what: &'j What<'j>,
+    map: &'j dyn MapWork,
+    /// Sorted by name.
+    pub(super) items: Vec<Item>,
+    /// The whole ports.
+    whole: Inputs,
+    cache: Items<'j>,
+}
+
+impl<'j> Known<'j> {
+    /// Looks every item up.
+    pub(super) fn look(job: &'j Job<'j>, what: &'j What<'j>, map: &'j dyn MapWork, item_ports: &[&str]) -> Result<Self> {
+        let whole = whole_ports(&job.inputs, item_ports);
+        let mut items = map.items(&job.inputs)?;
+        items.sort_by(|a, b| a.item.cmp(&b.item));
+        let cache = Items::look(job.store, what, map, &items, &whole)?;
+        let cache = if job.anew { cache.anew() } else { cache };
+        let (count, known) = (items.len(), cache.known());
+        if known > 0 {
+            job.note(Note::Log(format!("{known} of {count} items were treated before")));
         }
+        Ok(Self { what, map, items, whole, cache })
     }
-    rows.sort_by(|a, b| a.item.cmp(&b.item));
-    map.finish(&mut rows, &mut aside)?;
-    let quarantined = aside.len() as u64;
-    Ok(Done { rows, aside, count, known, quarantined })
+
+    /// What is known of the item at `at`.
+    pub(super) fn get(&self, at: usize) -> Option<Treated> {
+        self.cache.get(at, &self.items[at])
+    }
+
+    /// Keeps what became of the item at `at`.
+    pub(super) fn keep(&self, at: usize, each: Each) -> Result<Treated> {
+        self.cache.keep(at, &self.items[at], each)
+    }
+
+    /// All items are treated, in their order, or treating them failed: what was kept stays either way.
+    pub(super) fn done(self, treated: Result<Vec<Treated>>) -> Result<Done> {
+        self.cache.finish()?;
+        let (mut rows, mut aside) = (Vec::new(), Vec::new());
+        for (item, treated) in self.items.iter().zip(treated?) {
+            match treated {
+                Treated::Rows(made) => rows.extend(made),
+                Treated::Aside { class, reason } => {
+                    aside.push(Aside { item: item.item.clone(), kind: self.what.name.into(), class, reason });
+                }
+            }
+        }
+        rows.sort_by(|a, b| a.item.cmp(&b.item));
+        self.map.finish(&mut rows, &mut aside)?;
+        let quarantined = aside.len() as u64;
+        Ok(Done { rows, aside, count: self.items.len() as u64, known: self.cache.known() as u64, quarantined })
+    }
 }
 
 /// The output's tree: every row's files, `index.tsv`, and `quarantine.tsv` where an item was set aside here or before.
@@ -156,6 +205,12 @@ pub(super) fn gather(job: &Job, writes: &[&str], leading: &str, rows: Vec<Row>, 
     table.index_by("item").context("two rows of the output have the same item")?;
     tree.files.insert(INDEX.to_owned(), job.store.put_bytes(&table.to_tsv())?);
 
+    set_aside(job, leading, aside, &mut tree)?;
+    Ok(tree)
+}
+
+/// Adds `quarantine.tsv` where an item was set aside, here or before.
+fn set_aside(job: &Job, leading: &str, aside: Vec<Aside>, tree: &mut Tree) -> Result<()> {
     let mut lines: BTreeSet<Aside> = aside.into_iter().collect();
     for part in job.inputs.many(leading) {
         lines.extend(quarantine_of(&part.tree)?);
@@ -165,5 +220,5 @@ pub(super) fn gather(job: &Job, writes: &[&str], leading: &str, rows: Vec<Row>, 
         table.rows = lines.into_iter().map(|line| vec![line.item, line.kind, line.class, line.reason]).collect();
         tree.files.insert(QUARANTINE.to_owned(), job.store.put_bytes(&table.to_tsv())?);
     }
-    Ok(tree)
+    Ok(())
 }

@@ -6,7 +6,6 @@
 use super::Options;
 use super::devices::{self, Slot};
 use crate::pipeline::{Action, Task};
-use crate::stage::Work;
 
 /// Shares of a device are counted in thousandths.
 const WHOLE: u32 = 1000;
@@ -174,7 +173,7 @@ pub(super) fn wants_device(task: &Task) -> bool {
 }
 
 fn is_torch(task: &Task) -> bool {
-    matches!(&task.action, Action::Kind { kind, .. } if kind.work == Work::Torch)
+    matches!(&task.action, Action::Kind { kind, .. } if kind.work.is_torch())
 }
 
 fn thousandths(gpu: f64) -> u32 {

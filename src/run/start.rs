@@ -8,7 +8,7 @@ use super::order::BUILD;
 use super::queue::Queued;
 use super::resources::Room;
 use super::task::{Deadline, Job, Made};
-use super::{End, Message, Options, chosen, command, each, pool, torch, whole};
+use super::{End, Message, Options, chosen, command, each, pool, torch, torch_items, whole};
 use crate::content::Digest;
 use crate::pipeline::{Action, TaskId};
 use crate::plan::Planner;
@@ -154,7 +154,7 @@ impl Carried<'_, '_> {
         let task = &self.planner.pipeline.tasks[self.id.0];
         let cpu = Slot::cpu();
         match &task.action {
-            Action::Kind { kind, params } if kind.work == Work::Torch => {
+            Action::Kind { kind, params } if kind.work.is_torch() => {
                 let slot = slot.context("a torch kind has a slot of the device pool")?;
                 let worker = torch::Worker {
                     program: self.options.worker.as_deref(),
@@ -163,7 +163,10 @@ impl Carried<'_, '_> {
                     state_every: self.options.state_every,
                     children: self.children,
                 };
-                torch::carry_out(job, kind, &**params, &worker)
+                match kind.work {
+                    Work::Torch { map: Some(ports) } => torch_items::carry_out(job, kind, ports, &**params, &worker),
+                    _ => torch::carry_out(job, kind, &**params, &worker),
+                }
             }
             Action::Kind { kind, params } if kind.work == Work::Whole => whole::carry_out(job, kind, params),
             Action::Kind { kind, params } => pool::carry_out(job, kind, &**params, self.children),
@@ -223,7 +226,7 @@ impl Carried<'_, '_> {
             accepted: None,
         };
         crate::crash::crash_point!("outputs-stored");
-        let stochastic = !matches!(&task.action, Action::Kind { kind, .. } if kind.work != Work::Torch);
+        let stochastic = !matches!(&task.action, Action::Kind { kind, .. } if !kind.work.is_torch());
         let record = match store.publish(&record)? {
             Published::Added => record,
             Published::Same(standing) => standing,

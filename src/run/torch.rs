@@ -5,11 +5,11 @@
 use super::children::{Children, end_group};
 use super::devices::{self, Slot};
 use super::failure::Failure;
-use super::order::{BUILD, Reply, VERSION, WorkOrder};
+use super::order::{BUILD, Reply, Sent, VERSION, WorkOrder};
 use super::pool::take_outputs;
 use super::task::{Deadline, Job, Made};
 use crate::pipeline::Cause;
-use crate::stage::{Configured, Kind};
+use crate::stage::{Configured, Each, Kind};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,16 +33,19 @@ pub(super) struct Worker<'a> {
 
 /// Does the work of a torch kind in one child with one slot of the device pool.
 pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker: &Worker) -> Result<Made> {
-    let missing = "the program tomograph-torch is missing: it is neither beside tomograph nor on PATH; `make build` makes both";
-    let Worker { program, slot, environment, state_every, children } = *worker;
-    let program = program.context(missing)?;
     let scratch = job.store.scratch()?;
-    let outputs = scratch.path().join("outputs");
+    let order = order(job, kind, params, worker, scratch.path())?;
     for port in kind.outputs {
-        std::fs::create_dir_all(outputs.join(port.name)).context("cannot make a folder in the store")?;
+        std::fs::create_dir_all(order.outputs.join(port.name)).context("cannot make a folder in the store")?;
     }
+    converse(job, worker, &order, scratch.path(), &mut |_| bail!("tomograph-torch answered with an item where there are none"))?;
+    take_outputs(job, kind.outputs.iter().map(|port| port.name), &order.outputs, job.identified(kind.name))
+}
+
+/// The order for all of a task.
+pub(super) fn order(job: &Job, kind: &Kind, params: &dyn Configured, worker: &Worker, scratch: &Path) -> Result<WorkOrder> {
     std::fs::create_dir_all(&job.state).context("cannot make the task's state folder in the store")?;
-    let order = WorkOrder {
+    Ok(WorkOrder {
         version: VERSION,
         build: BUILD.to_owned(),
         task: job.title.clone(),
@@ -51,15 +54,37 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker:
         params: params.params(),
         inputs: job.inputs.clone(),
         coordinates: job.coordinates.clone(),
-        outputs: outputs.clone(),
+        outputs: scratch.join("outputs"),
         state: job.state.clone(),
-        state_every,
+        state_every: worker.state_every,
         threads: job.threads,
-        device: slot.device.clone(),
-    };
-    let path = scratch.path().join("order.json");
+        device: worker.slot.device.clone(),
+        missing: None,
+    })
+}
+
+/// An item as the child told of it.
+pub(super) struct Told {
+    /// Its place in the order.
+    pub(super) at: usize,
+    pub(super) each: Each,
+    pub(super) files: Vec<Sent>,
+}
+
+/// Starts a child with the order, and listens until it is through. `item` takes the items that it tells of.
+pub(super) fn converse(
+    job: &Job,
+    worker: &Worker,
+    order: &WorkOrder,
+    scratch: &Path,
+    item: &mut dyn FnMut(Told) -> Result<()>,
+) -> Result<()> {
+    let missing = "the program tomograph-torch is missing: it is neither beside tomograph nor on PATH; `make build` makes both";
+    let Worker { program, slot, environment, children, .. } = *worker;
+    let program = program.context(missing)?;
+    let path = scratch.join("order.json");
     #[expect(clippy::disallowed_methods, reason = "the order is scratch: it is gone with the task")]
-    std::fs::write(&path, serde_json::to_vec(&order)?).context("cannot write the work order")?;
+    std::fs::write(&path, serde_json::to_vec(order)?).context("cannot write the work order")?;
 
     let stderr = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
     let mut command = Command::new(program);
@@ -75,7 +100,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker:
     let pid = child.id();
     let stdout = child.stdout.take().context("the child has no output")?;
     let stdin = child.stdin.take();
-    let (verdict, timed_out) = within(job.deadline, pid, || listen(job, BufReader::new(stdout)));
+    let (verdict, timed_out) = within(job.deadline, pid, || listen(job, BufReader::new(stdout), item));
     if verdict.is_err() {
         end_group(pid);
     }
@@ -88,12 +113,11 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker:
         job.check().context("its state is kept, and the next run goes on from there")?;
     }
     match verdict? {
-        Some(Reply::Done) if status.success() => {}
-        Some(Reply::Failed { message, oom: true }) => return Err(Failure::of(Cause::Oom, message)),
+        Some(Reply::Done) if status.success() => Ok(()),
+        Some(Reply::Failed { message, oom: true }) => Err(Failure::of(Cause::Oom, message)),
         Some(Reply::Failed { message, .. }) => bail!("{message}"),
-        _ => return Err(death(job, program, status)),
+        _ => Err(death(job, program, status)),
     }
-    take_outputs(job, kind.outputs.iter().map(|port| port.name), &outputs, job.identified(kind.name))
 }
 
 /// Does `work`, ending the process group `pid` at the deadline; says whether it did.
@@ -114,12 +138,13 @@ fn within<T>(deadline: Option<Deadline>, pid: u32, work: impl FnOnce() -> T) -> 
     })
 }
 
-/// Passes notes on until the child says how it ended, or closes its output without a word.
-fn listen(job: &Job, stdout: impl std::io::BufRead) -> Result<Option<Reply>> {
+/// Passes notes and items on until the child says how it ended, or closes its output without a word.
+fn listen(job: &Job, stdout: impl std::io::BufRead, item: &mut dyn FnMut(Told) -> Result<()>) -> Result<Option<Reply>> {
     for line in stdout.lines() {
         let Ok(line) = line else { return Ok(None) };
         match serde_json::from_str(&line).context("tomograph-torch answered something that is no reply")? {
             Reply::Note(note) => job.note(note),
+            Reply::Item { at, each, files } => item(Told { at, each, files })?,
             last => return Ok(Some(last)),
         }
     }

@@ -125,6 +125,8 @@ pub struct Port {
     pub holds: &'static [Artifact],
     /// For arrays: the role it gives, or the roles it accepts. Empty: any, or none.
     pub roles: &'static [Role],
+    /// For arrays that an output gives: the input whose role they have.
+    pub role_of: Option<&'static str>,
     /// How many parts an input takes.
     pub count: Count,
     /// Whether a gather may miss cells that failed (`report.*`).
@@ -136,7 +138,7 @@ pub struct Port {
 impl Port {
     /// A port that takes exactly one part, or an output.
     pub const fn one(name: &'static str, holds: &'static [Artifact], about: &'static str) -> Self {
-        Self { name, holds, roles: &[], count: Count::One, holes: false, about }
+        Self { name, holds, roles: &[], role_of: None, count: Count::One, holes: false, about }
     }
 
     /// A port that may be left unconnected.
@@ -152,6 +154,11 @@ impl Port {
     /// A gather on this port may miss cells that failed.
     pub const fn with_holes(self) -> Self {
         Self { holes: true, ..self }
+    }
+
+    /// An output whose arrays have the role of those on an input.
+    pub const fn with_role_of(self, input: &'static str) -> Self {
+        Self { role_of: Some(input), ..self }
     }
 
     /// Roles given or accepted.

@@ -3,7 +3,7 @@
 use crate::content::FileRef;
 use crate::dicom::header::{FIELDS, Header};
 use crate::dicom::{names, scan::Scanned};
-use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Made, Map, Params, Port, Row, item_name};
+use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Items, Made, Map, Params, Port, Row, item_name};
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ impl Params for DicomImport {
     )];
 }
 
-impl Map for DicomImport {
+impl Items for DicomImport {
     const ITEMS: &'static [&'static str] = &["files"];
     const WRITES: &'static [&'static str] = &[
         "file",
@@ -59,7 +59,6 @@ impl Map for DicomImport {
         "age",
         "sex",
     ];
-    const GUARDED: bool = true;
 
     fn items(&self, inputs: &Inputs) -> Result<Vec<Item>> {
         let tree = &inputs.one("files")?.tree;
@@ -78,6 +77,32 @@ impl Map for DicomImport {
             })
             .collect())
     }
+
+    fn finish(&self, rows: &mut Vec<Row>, aside: &mut Vec<Aside>) -> Result<()> {
+        let digest = |row: &Row| row.files.first().map(|(_, file)| file.digest);
+        let size = |row: &Row| row.files.first().map(|(_, file)| file.size);
+        // Of duplicates the largest is kept, as some differ by having no pixels.
+        rows.sort_by(|a, b| (&a.item, size(b), digest(a)).cmp(&(&b.item, size(a), digest(b))));
+        let mut kept: Vec<Row> = Vec::with_capacity(rows.len());
+        for row in rows.drain(..) {
+            match kept.last() {
+                Some(last) if last.item == row.item => aside.push(Aside {
+                    // Not the row's own item: the one that is kept has it.
+                    item: digest(&row).map_or(row.item, |digest| names::item_of_file(&digest)),
+                    kind: Self::KIND.to_owned(),
+                    class: "duplicate".to_owned(),
+                    reason: format!("shares its SOP Instance UID with {}, which has other content", last.item),
+                }),
+                _ => kept.push(row),
+            }
+        }
+        *rows = kept;
+        Ok(())
+    }
+}
+
+impl Map for DicomImport {
+    const GUARDED: bool = true;
 
     fn each(&self, item: &Item, _: &Inputs) -> Result<Each> {
         let bytes = item.read("files")?;
@@ -104,28 +129,6 @@ impl Map for DicomImport {
         ];
         row.extend(header.fields.into_iter().map(|(column, value)| (column.to_owned(), value)));
         Ok(Each::Made(vec![Made { item: Some(name), row, files: vec![(file, bytes)] }]))
-    }
-
-    fn finish(&self, rows: &mut Vec<Row>, aside: &mut Vec<Aside>) -> Result<()> {
-        let digest = |row: &Row| row.files.first().map(|(_, file)| file.digest);
-        let size = |row: &Row| row.files.first().map(|(_, file)| file.size);
-        // Of duplicates the largest is kept, as some differ by having no pixels.
-        rows.sort_by(|a, b| (&a.item, size(b), digest(a)).cmp(&(&b.item, size(a), digest(b))));
-        let mut kept: Vec<Row> = Vec::with_capacity(rows.len());
-        for row in rows.drain(..) {
-            match kept.last() {
-                Some(last) if last.item == row.item => aside.push(Aside {
-                    // Not the row's own item: the one that is kept has it.
-                    item: digest(&row).map_or(row.item, |digest| names::item_of_file(&digest)),
-                    kind: Self::KIND.to_owned(),
-                    class: "duplicate".to_owned(),
-                    reason: format!("shares its SOP Instance UID with {}, which has other content", last.item),
-                }),
-                _ => kept.push(row),
-            }
-        }
-        *rows = kept;
-        Ok(())
     }
 }
 

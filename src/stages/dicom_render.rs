@@ -3,7 +3,7 @@
 use super::images_import::{made, name_files};
 use crate::dicom::{Unreadable, pixels, scan::Scanned, show};
 use crate::image::encode_png16;
-use crate::stage::{Artifact, Aside, Each, Inputs, Item, Map, Params, Port, Row};
+use crate::stage::{Artifact, Aside, Each, Inputs, Item, Items, Map, Params, Port, Row};
 use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,17 @@ impl Params for DicomRender {
         &[Port::one("images", &[Artifact::Images], "a 16-bit PNG per file; the column `rendered` says what was done to each")];
 }
 
-impl Map for DicomRender {
+impl Items for DicomRender {
     const ITEMS: &'static [&'static str] = &["studies"];
     const WRITES: &'static [&'static str] = &["file", "width", "height", "rendered"];
+
+    fn finish(&self, rows: &mut Vec<Row>, _: &mut Vec<Aside>) -> Result<()> {
+        name_files(rows);
+        Ok(())
+    }
+}
+
+impl Map for DicomRender {
     const GUARDED: bool = true;
 
     fn each(&self, item: &Item, _: &Inputs) -> Result<Each> {
@@ -43,11 +51,6 @@ impl Map for DicomRender {
         let row = [("width", shown.columns.to_string()), ("height", shown.rows.to_string()), ("rendered", shown.done)];
         let row = row.map(|(column, value)| (column.to_owned(), value)).to_vec();
         Ok(Each::Made(vec![made(item.file("studies")?, png, row)]))
-    }
-
-    fn finish(&self, rows: &mut Vec<Row>, _: &mut Vec<Aside>) -> Result<()> {
-        name_files(rows);
-        Ok(())
     }
 }
 

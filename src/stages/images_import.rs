@@ -1,7 +1,7 @@
 //! `images.import`: pictures in a folder and a table that describes them become images with an index.
 
 use crate::image::{Grey, file_names};
-use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Made, Map, Params, Part, Port, Row, item_name};
+use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Items, Made, Map, Params, Part, Port, Row, item_name};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
 use schemars::JsonSchema;
@@ -60,7 +60,7 @@ impl Params for ImagesImport {
     const OUTPUTS: &'static [Port] = &[Port::one("images", &[Artifact::Images], "a grey PNG per row of the table")];
 }
 
-impl Map for ImagesImport {
+impl Items for ImagesImport {
     // The rows come from `table`, so it is an item port: no item depends on the whole of it.
     const ITEMS: &'static [&'static str] = &["files", "table"];
     const WRITES: &'static [&'static str] = &["file", "subject", "session", "view", "width", "height"];
@@ -72,15 +72,6 @@ impl Map for ImagesImport {
         self.rows(files, part).context(name)
     }
 
-    fn each(&self, item: &Item, _: &Inputs) -> Result<Each> {
-        let image = match Grey::decode(&item.read("files")?) {
-            Ok(image) => image,
-            Err(bad) => return Ok(Each::Quarantined { class: bad.class.to_owned(), reason: bad.reason }),
-        };
-        let row = vec![("width".to_owned(), image.width.to_string()), ("height".to_owned(), image.height.to_string())];
-        Ok(Each::Made(vec![made(item.file("files")?, image.encode_png()?, row)]))
-    }
-
     fn finish(&self, rows: &mut Vec<Row>, _: &mut Vec<Aside>) -> Result<()> {
         for row in rows.iter_mut() {
             let subject = row.values.entry("subject".to_owned()).or_default();
@@ -90,6 +81,17 @@ impl Map for ImagesImport {
         }
         name_files(rows);
         Ok(())
+    }
+}
+
+impl Map for ImagesImport {
+    fn each(&self, item: &Item, _: &Inputs) -> Result<Each> {
+        let image = match Grey::decode(&item.read("files")?) {
+            Ok(image) => image,
+            Err(bad) => return Ok(Each::Quarantined { class: bad.class.to_owned(), reason: bad.reason }),
+        };
+        let row = vec![("width".to_owned(), image.width.to_string()), ("height".to_owned(), image.height.to_string())];
+        Ok(Each::Made(vec![made(item.file("files")?, image.encode_png()?, row)]))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::images_import::{made, name_files};
 use crate::image::{Filter, Fit, Grey, Normalise, Prepare, prepare};
-use crate::stage::{Artifact, Aside, Each, Inputs, Item, Map, Params, Port, Problem, Row};
+use crate::stage::{Artifact, Aside, Each, Inputs, Item, Items, Map, Params, Port, Problem, Row};
 use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,10 +67,17 @@ impl Params for ImagesPrepare {
     }
 }
 
-impl Map for ImagesPrepare {
+impl Items for ImagesPrepare {
     const ITEMS: &'static [&'static str] = &["images"];
     const WRITES: &'static [&'static str] = &["file", "width", "height", "prepared"];
 
+    fn finish(&self, rows: &mut Vec<Row>, _: &mut Vec<Aside>) -> Result<()> {
+        name_files(rows);
+        Ok(())
+    }
+}
+
+impl Map for ImagesPrepare {
     fn each(&self, item: &Item, _: &Inputs) -> Result<Each> {
         let how = Prepare { size: self.size, fit: self.fit, trim: self.trim, filter: self.filter, normalise: self.normalise };
         let image = Grey::decode(&item.read("images")?);
@@ -85,11 +92,6 @@ impl Map for ImagesPrepare {
         let row = [("width", image.width.to_string()), ("height", image.height.to_string()), ("prepared", done)];
         let row = row.map(|(column, value)| (column.to_owned(), value)).to_vec();
         Ok(Each::Made(vec![made(item.file("images")?, image.encode_png()?, row)]))
-    }
-
-    fn finish(&self, rows: &mut Vec<Row>, _: &mut Vec<Aside>) -> Result<()> {
-        name_files(rows);
-        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod backbones;
 pub mod classifier_evaluate;
+pub mod classifier_features;
 pub mod classifier_train;
 mod cohort_label;
 mod cohort_split;
@@ -29,6 +30,7 @@ pub static KINDS: &[Kind] = &[
     Kind::whole::<cohort_label::CohortLabel>(),
     Kind::whole::<cohort_split::CohortSplit>(),
     Kind::whole::<dataset_pack::DatasetPack>(),
+    Kind::torch_map::<classifier_features::ClassifierFeatures>(),
     Kind::torch::<classifier_train::ClassifierTrain>(),
     Kind::torch::<classifier_evaluate::ClassifierEvaluate>(),
     Kind::whole::<report_table::ReportTable>(),

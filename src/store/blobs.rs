@@ -27,7 +27,7 @@ const SYNCERS: usize = 16;
 /// So few files are not shared out in the pool: who waits there for a share may have to end another task's work first.
 const ALONE: usize = 8;
 /// Shorter blobs go into packs, in bytes. A file takes up a block of so many anyway.
-pub(super) const SMALL: u64 = 4096;
+pub(super) const SMALL: u64 = 16 << 10;
 
 impl Store {
     /// Takes a finished folder in: every file becomes a blob, and the answer is their tree. The folder's files are gone after.
@@ -303,7 +303,7 @@ mod tests {
 
     /// Text that is no small blob.
     fn long(text: &str) -> String {
-        format!("{text:5000}")
+        format!("{text:20000}")
     }
 
     #[test]

@@ -117,14 +117,14 @@ mod tests {
     fn everything_is_counted_once() {
         let (folder, store) = new_store();
         store.put_bytes(b"small").unwrap();
-        store.put_bytes(&[7; 5000]).unwrap();
+        store.put_bytes(&[7; 20_000]).unwrap();
         store.put_item(&crate::content::Digest::of(b"item"), b"{}").unwrap();
         store.sync().unwrap();
         let other = super::Store::open(store.root(), folder.path()).unwrap();
         other.put_item(&crate::content::Digest::of(b"item"), b"{}").unwrap();
         let size = store.size().unwrap();
-        assert_eq!((size.blobs.count, size.blobs.bytes, size.small.count, size.items.count), (1, 5000, 1, 1));
+        assert_eq!((size.blobs.count, size.blobs.bytes, size.small.count, size.items.count), (1, 20_000, 1, 1));
         assert_eq!((size.packs.count, size.dead.count, size.records.count), (2, 1, 0));
-        assert_eq!(size.total(), 5000 + size.packs.bytes);
+        assert_eq!(size.total(), 20_000 + size.packs.bytes);
     }
 }

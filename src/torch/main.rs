@@ -8,12 +8,15 @@ mod evaluate;
 mod failure;
 mod features;
 mod fit;
+mod image_features;
+mod items;
 mod job;
 mod keras_h5;
 mod layers;
 #[cfg(test)]
 mod parity;
 mod pixels;
+mod pretrained;
 mod seeds;
 mod state;
 mod train;

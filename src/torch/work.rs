@@ -1,8 +1,9 @@
 //! `tomograph-torch work ORDER`: does one work order and answers in JSON lines.
 
 use crate::failure;
+use crate::items::Asked;
 use crate::job::{Job, device, set_threads};
-use crate::{evaluate, train};
+use crate::{evaluate, image_features, train};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use std::io::{Read as _, Write as _};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tomograph::run::order::{BUILD, Reply, VERSION, WorkOrder};
 use tomograph::stage::{Context, Note, Params};
 use tomograph::stages::classifier_evaluate::ClassifierEvaluate;
+use tomograph::stages::classifier_features::ClassifierFeatures;
 use tomograph::stages::classifier_train::ClassifierTrain;
 
 /// Does the order; true when it is done. Says so, or why not, on standard output.
@@ -64,7 +66,11 @@ fn carry_out(order: &WorkOrder) -> Result<()> {
         state: order.state.clone(),
         state_every: Duration::try_from_secs_f64(order.state_every).context("state_every")?,
     };
+    let all = |reply: Reply| answer(&reply);
+    let asked = order.missing.as_ref().map(|missing| Asked::of(missing, &all)).transpose()?;
+    let asked = || asked.as_ref().context("the order names no items");
     match order.kind.as_str() {
+        ClassifierFeatures::KIND => image_features::features(&params(order)?, &job, asked()?),
         ClassifierTrain::KIND => train::train(&params(order)?, &job),
         ClassifierEvaluate::KIND => evaluate::evaluate(&params(order)?, &job),
         other => bail!("tomograph-torch does not know the kind {other}"),
@@ -124,6 +130,7 @@ mod tests {
             state_every: 120.0,
             threads: 1,
             device: "cpu".to_owned(),
+            missing: None,
         };
         let bytes = |order: &WorkOrder| serde_json::to_vec(order).unwrap();
         assert!(parse(&bytes(&order)).is_ok());

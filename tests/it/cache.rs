@@ -20,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The numbers, with so many that some blobs are files of their own; run once.
 fn filled() -> Space {
     let space = space();
-    space.replace("tools/gather.sh", "*.txt;", "*.txt; seq 2500 | sed 's/.*/0/';");
+    space.replace("tools/gather.sh", "*.txt;", "*.txt; seq 9500 | sed 's/.*/0/';");
     space.run("run numbers.toml").success();
     ran(&space);
     space

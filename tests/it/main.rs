@@ -28,6 +28,8 @@ mod crash;
 mod demo;
 mod engines;
 mod failure;
+#[cfg(feature = "torch")]
+mod features;
 mod items;
 mod kills;
 #[cfg(feature = "torch")]
@@ -64,6 +66,8 @@ fn main() -> ExitCode {
         demo::trials(),
         engines::trials(),
         failure::trials(),
+        #[cfg(feature = "torch")]
+        features::trials(),
         kills::trials(),
         #[cfg(feature = "torch")]
         learn::trials(),

@@ -1,9 +1,9 @@
 //! Whether a folder holds arrays: `X.npy`, `y.npy`, `rows.tsv` and `role.json` that agree with one another.
 
 use super::{SETS, json, table};
+use crate::npy::Header;
 use anyhow::{Context as _, Result, ensure};
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 /// Checks types, order, shapes and lengths; not the values.
@@ -14,13 +14,13 @@ pub(super) fn check(folder: &Path) -> Result<()> {
     ensure!(odd.is_none(), "rows.tsv: line {}: `row` does not count from 0", odd.unwrap_or_default() + 2);
     let count = rows.rows.len() as u64;
 
-    let x = Header::read(folder, "X.npy")?;
+    let x = header(folder, "X.npy")?;
     ensure!(["<u2", "<f4"].contains(&x.dtype.as_str()), "X.npy holds `{}`; it must be uint16 (`<u2`) or float32 (`<f4`)", x.dtype);
     ensure!([2, 3].contains(&x.shape.len()), "X.npy has the shape {:?}; it must be [n, h, w] or [n, f]", x.shape);
     ensure!(!x.fortran, "X.npy is in Fortran order; it must be in C order");
     ensure!(x.shape[0] == count, "X.npy has {} rows and rows.tsv {count}", x.shape[0]);
 
-    let y = Header::read(folder, "y.npy")?;
+    let y = header(folder, "y.npy")?;
     ensure!(
         y.dtype == "<i8" && y.shape.len() == 1,
         "y.npy holds `{}` of shape {:?}; it must be int64 (`<i8`) of shape [n]",
@@ -37,48 +37,13 @@ pub(super) fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What stands at the beginning of an `.npy` file.
-#[derive(Debug, PartialEq)]
-struct Header {
-    dtype: String,
-    fortran: bool,
-    shape: Vec<u64>,
-}
-
-impl Header {
-    /// Reads the header, and checks that the file is as long as it says.
-    fn read(folder: &Path, name: &str) -> Result<Self> {
-        let mut file = File::open(folder.join(name)).map_err(|_| anyhow::anyhow!("there is no {name}"))?;
-        let size = file.metadata().with_context(|| format!("{name} cannot be read"))?.len();
-        let mut head = Vec::new();
-        file.by_ref().take(1 << 16).read_to_end(&mut head).with_context(|| format!("{name} cannot be read"))?;
-        let (header, start) = Self::parse(&head).with_context(|| format!("{name} is no array of NumPy's format"))?;
-        let width = header.dtype.get(2..).and_then(|width| width.parse::<u64>().ok()).unwrap_or_default();
-        let values = header.shape.iter().try_fold(width, |product, length| product.checked_mul(*length));
-        ensure!(
-            values.and_then(|bytes| bytes.checked_add(start)) == Some(size),
-            "{name} is not as long as its shape {:?} says",
-            header.shape
-        );
-        Ok(header)
-    }
-
-    /// The header, and where the values begin.
-    fn parse(bytes: &[u8]) -> Option<(Self, u64)> {
-        let rest = bytes.strip_prefix(b"\x93NUMPY")?;
-        let (length, start): (usize, usize) = match rest.first()? {
-            1 => (usize::from(u16::from_le_bytes(rest.get(2..4)?.try_into().ok()?)), 10),
-            2 | 3 => (usize::try_from(u32::from_le_bytes(rest.get(2..6)?.try_into().ok()?)).ok()?, 12),
-            _ => return None,
-        };
-        let text = std::str::from_utf8(bytes.get(start..start.checked_add(length)?)?).ok()?;
-        let value = |key: &str| text.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
-        let dtype = value("descr")?.strip_prefix('\'')?.split('\'').next()?.to_owned();
-        let fortran = value("fortran_order")?.starts_with("True");
-        let shape = value("shape")?.strip_prefix('(')?.split(')').next()?;
-        let shape = shape.split(',').map(str::trim).filter(|length| !length.is_empty()).map(|length| length.parse().ok());
-        Some((Self { dtype, fortran, shape: shape.collect::<Option<_>>()? }, (start + length) as u64))
-    }
+/// The header of an `.npy` file, once the file is as long as it says.
+fn header(folder: &Path, name: &str) -> Result<Header> {
+    let mut file = File::open(folder.join(name)).map_err(|_| anyhow::anyhow!("there is no {name}"))?;
+    let size = file.metadata().with_context(|| format!("{name} cannot be read"))?.len();
+    let header = Header::read(&mut file).with_context(|| format!("{name} is no array of NumPy's format"))?;
+    ensure!(header.bytes() == Some(size), "{name} is not as long as its shape {:?} says", header.shape);
+    Ok(header)
 }
 
 #[cfg(test)]
@@ -119,6 +84,6 @@ mod tests {
         File::options().write(true).open(wrong.path().join("X.npy")).unwrap().set_len(150).unwrap();
         assert_eq!(said(&wrong), "X.npy is not as long as its shape [2, 4, 3] says");
         File::create(wrong.path().join("X.npy")).unwrap().write_all(b"\x93NUMPY\x01\x00\xff\xff").unwrap();
-        assert_eq!(said(&wrong), "X.npy is no array of NumPy's format");
+        assert_eq!(said(&wrong), "X.npy is no array of NumPy's format: the beginning is no .npy header");
     }
 }
