@@ -6,7 +6,8 @@ use crate::arrays::Arrays;
 use crate::backbones::Backbone;
 use crate::job::Job;
 use crate::keras_h5::Layers;
-use crate::layers::{Chain, Layer, dense, global_average};
+use crate::layers::{Layer, dense, global_average};
+use crate::network::{Mode, Network};
 use crate::pixels::Scaling;
 use crate::seeds::derive;
 use crate::weights::{Named, assign, from_bytes, to_bytes, variables};
@@ -75,7 +76,7 @@ pub(crate) struct Classifier {
     pub(crate) device: Device,
     /// Every variable by the name of its Keras layer, running statistics included.
     pub(crate) variables: Named,
-    trunk: Chain,
+    trunk: Network,
     head: Vec<Layer>,
     /// Owns the variables.
     _store: nn::VarStore,
@@ -94,9 +95,9 @@ impl Classifier {
         );
         let store = nn::VarStore::new(device);
         tch::manual_seed(derive(&[seed, u64::MAX]));
-        let trunk = (backbone.build)(&store.root(), recipe.bn_momentum);
+        let trunk = backbone.build(&store.root(), Some(recipe.bn_momentum));
         if let Some(layers) = weights {
-            layers.load(backbone.name, &variables(&store), backbone.top_layers)?;
+            layers.load(backbone.name, &variables(&store), &backbone.top_layers())?;
         }
         let mut head = Vec::new();
         let mut inward = backbone.features;
@@ -110,13 +111,14 @@ impl Classifier {
 
     /// Logits `[n, classes]` of `[n, 1, h, w]` grey images of 0 to 255.
     pub(crate) fn logits(&self, images: &Tensor, train: bool) -> Tensor {
-        let mut xs = global_average(&self.trunk.forward(&self.recipe.scaling.apply(images), train));
+        let mode = if train { Mode::Train { frozen: 0 } } else { Mode::Infer };
+        let mut xs = global_average(&self.trunk.forward(&self.recipe.scaling.apply(images), mode));
         for (number, layer) in self.head.iter().enumerate() {
             // The authors' network drops before its first two dense layers.
             if train && number < 2 && self.recipe.dropout > 0.0 {
                 xs = xs.dropout(self.recipe.dropout, true);
             }
-            xs = layer(&xs, train);
+            xs = layer(&xs);
             if number + 1 < self.head.len() {
                 xs = xs.relu();
             }

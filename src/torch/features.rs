@@ -5,6 +5,7 @@ use crate::backbones::Backbone;
 use crate::job::device;
 use crate::keras_h5::Layers;
 use crate::layers::global_average;
+use crate::network::{Mode, Network};
 use crate::weights::variables;
 use anyhow::{Context as _, Result, ensure};
 use fast_image_resize::images::{Image, ImageRef};
@@ -57,23 +58,19 @@ pub(crate) fn features(args: &Features) -> Result<()> {
     );
 
     let store = nn::VarStore::new(device);
-    let trunk = (backbone.build)(&store.root(), 0.99);
-    let top = args.top.then(|| (backbone.top)(&store.root()));
-    let aside = if args.top { &[] } else { backbone.top_layers };
+    let network = Network::new(&store.root(), backbone.graph(args.top), None);
+    let aside = if args.top { Vec::new() } else { backbone.top_layers() };
     let layers = Layers::read(&args.weights).and_then(|layers| {
         let name = if args.top { format!("{} with its top", backbone.name) } else { backbone.name.to_owned() };
-        layers.load(&name, &variables(&store), aside)
+        layers.load(&name, &variables(&store), &aside)
     });
     layers.with_context(|| args.weights.display().to_string())?;
 
     let mut parts = Vec::new();
     for from in (0..size[0]).step_by(BATCH as usize) {
         let images = images.narrow(0, from, BATCH.min(size[0] - from)).to_device(device);
-        let maps = no_grad(|| trunk.forward(&backbone.scaling.apply(&images), false));
-        parts.push(no_grad(|| match &top {
-            Some(top) => top(&maps, false).softmax(-1, Kind::Float),
-            None => global_average(&maps),
-        }));
+        let found = no_grad(|| network.forward(&backbone.scaling.apply(&images), Mode::Infer));
+        parts.push(if args.top { found.softmax(-1, Kind::Float) } else { global_average(&found) });
     }
     ensure!(!parts.is_empty(), "there are no images in {}", args.input.display());
     let found = Tensor::cat(&parts, 0);

@@ -5,6 +5,7 @@ use crate::backbones::Backbone;
 use crate::items::Asked;
 use crate::job::Job;
 use crate::layers::global_average;
+use crate::network::Mode;
 use crate::pretrained::load_trunk;
 use crate::weights::variables;
 use anyhow::{Context as _, Result, ensure};
@@ -21,7 +22,7 @@ pub(crate) fn features(params: &ClassifierFeatures, job: &Job, asked: &Asked) ->
     let [_, height, width] = arrays.size;
     ensure!(height >= least && width >= least, "the images are {height} × {width} pixels, but {} needs at least {least}", backbone.name);
     let store = nn::VarStore::new(job.device);
-    let trunk = (backbone.build)(&store.root(), 0.99);
+    let trunk = backbone.build(&store.root(), None);
     load_trunk(inputs.one("weights")?, "weights", backbone, &variables(&store))?;
 
     let batch = params.batch as usize;
@@ -32,7 +33,7 @@ pub(crate) fn features(params: &ClassifierFeatures, job: &Job, asked: &Asked) ->
         // Filled up, since what an image gives may depend on how many go with it.
         rows.resize(batch, rows[0]);
         let images = arrays.batch(&rows, params.normalise, job.device)?;
-        let pooled: Tensor = no_grad(|| global_average(&trunk.forward(&backbone.scaling.apply(&images), false)));
+        let pooled: Tensor = no_grad(|| global_average(&trunk.forward(&backbone.scaling.apply(&images), Mode::Infer)));
         let pooled = pooled.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
         for (at, place) in places.iter().enumerate() {
             let values = Vec::<f32>::try_from(&pooled.get(at as i64)).context("cannot read the features")?;

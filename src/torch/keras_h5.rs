@@ -52,7 +52,7 @@ impl Layers {
     /// Fills the variables of a network whose layers are called like Keras'. Layers named in `aside` are left out.
     ///
     /// `network` is what messages call it. Nothing is changed unless every layer fits.
-    pub(crate) fn load(self, network: &str, variables: &Named, aside: &[&str]) -> Result<()> {
+    pub(crate) fn load(self, network: &str, variables: &Named, aside: &[String]) -> Result<()> {
         let mut wanted: BTreeMap<&str, Vec<(&str, &Tensor)>> = BTreeMap::new();
         for (name, variable) in variables {
             let (layer, leaf) = name.split_once('.').with_context(|| format!("variable {name} belongs to no layer"))?;
@@ -73,7 +73,7 @@ impl Layers {
                 leaves.iter().map(|(leaf, variable)| keras_leaf(layer, leaf, variable)).collect::<Vec<_>>().join(", ")
             );
         }
-        if let Some(extra) = self.0.keys().find(|layer| !wanted.contains_key(layer.as_str()) && !aside.contains(&layer.as_str())) {
+        if let Some(extra) = self.0.keys().find(|layer| !wanted.contains_key(layer.as_str()) && !aside.contains(layer)) {
             bail!("the file has a layer {extra}, which {network} has not: it is of another network");
         }
         assign(variables, &values)

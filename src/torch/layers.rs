@@ -1,75 +1,63 @@
-//! Layers as Keras computes them, under the names that Keras gives their variables' owners.
+//! Layers as Keras computes them.
 //!
 //! Owns every difference between the two libraries: where "same" padding puts the odd pixel, batch normalisation's
-//! momentum, epsilon and biased variance, and how fresh kernels are drawn. Models contain none of it.
+//! momentum, epsilon and biased variance, and how fresh kernels are drawn. [`crate::network`] contains none of it.
 //!
 //! Tensors are `[n, c, h, w]`; what they are laid out like in memory (channels last, see [`crate::pixels`]) carries through.
+//! Everything is computed in the kind of its input, for which weights are cast at each call; batch normalisation alone keeps
+//! its own variables as they are.
 
+use crate::graph::{Activation, Padding, Start};
 use tch::nn::{Init, Path};
-use tch::{Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
-/// What a model is made of: input and whether it trains → output.
-pub(crate) type Layer = Box<dyn Fn(&Tensor, bool) -> Tensor>;
+/// A function of the input, for layers that belong to no network.
+pub(crate) type Layer = Box<dyn Fn(&Tensor) -> Tensor>;
 
-/// Layers one after another, each under the name of the Keras layer whose output it gives.
-pub(crate) struct Chain(pub(crate) Vec<(String, Layer)>);
+/// Zeros above, below, left and right.
+pub(crate) type Pads = [i64; 4];
 
-impl Chain {
-    /// The output of the last layer.
-    pub(crate) fn forward(&self, xs: &Tensor, train: bool) -> Tensor {
-        self.0.iter().fold(xs.shallow_clone(), |xs, (_, layer)| layer(&xs, train))
+impl Activation {
+    pub(crate) fn apply(self, xs: Tensor) -> Tensor {
+        match self {
+            Self::Linear => xs,
+            Self::Relu => xs.relu(),
+            Self::Relu6 => xs.clamp(0.0, 6.0),
+            Self::Swish => xs.silu(),
+            Self::Sigmoid => xs.sigmoid(),
+        }
+    }
+
+    /// The same, over the input's own memory where that leaves gradients right: nothing else may read it afterwards.
+    pub(crate) fn apply_in_place(self, mut xs: Tensor) -> Tensor {
+        match self {
+            // Its gradient needs the output only; those of the others the input.
+            Self::Relu => xs.relu_(),
+            Self::Relu6 if !xs.requires_grad() => xs.clamp_(0.0, 6.0),
+            Self::Swish if !xs.requires_grad() => xs.silu_(),
+            other => other.apply(xs),
+        }
     }
 }
 
-/// Where zeros are put around the input of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Padding {
-    /// Keras `padding="same"`: the output has `ceil(size / stride)` pixels; an odd pixel goes to the bottom and right.
-    Same,
-    /// Keras `ZeroPadding2D(((0, 1), (0, 1)))` before `padding="valid"`: one row below, one column to the right.
-    BottomRight,
-}
-
-/// The shape of a convolution.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Conv {
-    /// Channels in and out.
-    pub(crate) channels: [i64; 2],
-    /// Side of the square kernel, in pixels.
-    pub(crate) kernel: i64,
-    pub(crate) stride: i64,
-    pub(crate) padding: Padding,
-    pub(crate) bias: bool,
-}
-
-/// Keras `Conv2D`: variables `weight` `[out, in, k, k]` and, where asked for, `bias` `[out]`.
-pub(crate) fn conv(path: &Path, shape: Conv) -> Layer {
-    let [inward, outward] = shape.channels;
-    let area = shape.kernel * shape.kernel;
-    let weight = path.var("weight", &[outward, inward, shape.kernel, shape.kernel], glorot(inward * area, outward * area));
-    let bias = shape.bias.then(|| path.var("bias", &[outward], Init::Const(0.0)));
-    Box::new(move |xs, _| convolve(xs, &weight, bias.as_ref(), shape, 1))
-}
-
-/// Keras `DepthwiseConv2D` without bias: variable `weight` `[c, 1, k, k]`.
-pub(crate) fn depthwise(path: &Path, channels: i64, kernel: i64, stride: i64, padding: Padding) -> Layer {
-    let shape = Conv { channels: [channels, channels], kernel, stride, padding, bias: false };
-    // Keras counts the fans of the kernel [k, k, c, 1].
-    let weight = path.var("weight", &[channels, 1, kernel, kernel], glorot(channels * kernel * kernel, kernel * kernel));
-    Box::new(move |xs, _| convolve(xs, &weight, None, shape, channels))
-}
-
-fn convolve(xs: &Tensor, weight: &Tensor, bias: Option<&Tensor>, shape: Conv, groups: i64) -> Tensor {
+/// The pads that Keras puts around `[.., h, w]`.
+pub(crate) fn pads(padding: Padding, xs: &Tensor, kernel: [i64; 2], stride: i64) -> Pads {
     let size = xs.size();
-    let [height, width] = [size[2], size[3]].map(|side| match shape.padding {
-        Padding::Same => same(side, shape.kernel, shape.stride),
-        Padding::BottomRight => [0, 1],
-    });
-    let stride = [shape.stride, shape.stride];
-    if height[0] == height[1] && width[0] == width[1] {
-        return xs.conv2d(weight, bias, stride, [height[0], width[0]], [1, 1], groups);
+    match padding {
+        Padding::Valid => [0; 4],
+        Padding::Same => {
+            let [top, bottom] = same(size[2], kernel[0], stride);
+            let [left, right] = same(size[3], kernel[1], stride);
+            [top, bottom, left, right]
+        }
     }
-    xs.constant_pad_nd([width[0], width[1], height[0], height[1]]).conv2d(weight, bias, stride, [0, 0], [1, 1], groups)
+}
+
+/// The pads of `imagenet_utils.correct_pad`.
+pub(crate) fn correct_pads(xs: &Tensor, kernel: i64) -> Pads {
+    let size = xs.size();
+    let half = kernel / 2;
+    [half - (1 - size[2] % 2), half, half - (1 - size[3] % 2), half]
 }
 
 /// Zeros before and after a side under Keras' `padding="same"`.
@@ -79,33 +67,76 @@ fn same(side: i64, kernel: i64, stride: i64) -> [i64; 2] {
     [total / 2, total - total / 2]
 }
 
-/// Keras `BatchNormalization(epsilon, momentum)`: variables `weight`, `bias`, `running_mean`, `running_var`, all `[c]`.
-///
-/// `momentum` is the share of the old running figure that stays (0.99 in Keras; libtorch counts the other way round).
-/// As in Keras 3 the running variance takes the biased variance of the batch; libtorch alone would take the unbiased one.
-pub(crate) fn batch_norm(path: &Path, channels: i64, epsilon: f64, momentum: f64) -> Layer {
-    let weight = path.var("weight", &[channels], Init::Const(1.0));
-    let bias = path.var("bias", &[channels], Init::Const(0.0));
-    let mean = path.zeros_no_train("running_mean", &[channels]);
-    let variance = path.ones_no_train("running_var", &[channels]);
-    Box::new(move |xs, train| {
+/// Zeros around the input.
+pub(crate) fn pad(xs: &Tensor, [top, bottom, left, right]: Pads) -> Tensor {
+    xs.constant_pad_nd([left, right, top, bottom])
+}
+
+/// A convolution; `weight` is `[out, in / groups, h, w]`.
+pub(crate) fn convolve(xs: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: i64, pads: Pads, groups: i64) -> Tensor {
+    let kind = xs.kind();
+    let (weight, bias) = (weight.to_kind(kind), bias.map(|bias| bias.to_kind(kind)));
+    let [top, bottom, left, right] = pads;
+    if top == bottom && left == right {
+        return xs.conv2d(&weight, bias.as_ref(), [stride, stride], [top, left], [1, 1], groups);
+    }
+    pad(xs, pads).conv2d(&weight, bias.as_ref(), [stride, stride], [0, 0], [1, 1], groups)
+}
+
+/// The greatest of each window; what is padded counts as nothing.
+pub(crate) fn max_pool(xs: &Tensor, side: i64, stride: i64, [top, bottom, left, right]: Pads) -> Tensor {
+    if top == bottom && left == right {
+        return xs.max_pool2d([side, side], [stride, stride], [top, left], [1, 1], false);
+    }
+    let padded = xs.pad([left, right, top, bottom], "constant", f64::NEG_INFINITY);
+    padded.max_pool2d([side, side], [stride, stride], [0, 0], [1, 1], false)
+}
+
+/// The mean of each window over what is no padding. Only even pads: Keras' networks have no others here.
+pub(crate) fn average_pool(xs: &Tensor, side: i64, stride: i64, [top, _, left, _]: Pads) -> Tensor {
+    xs.avg_pool2d([side, side], [stride, stride], [top, left], false, false, None::<i64>)
+}
+
+/// Variables of batch normalisation, all `[c]`; `weight` is all ones where Keras has no gamma.
+pub(crate) struct Norm {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+    pub(crate) mean: Tensor,
+    pub(crate) variance: Tensor,
+    pub(crate) epsilon: f64,
+    /// The share of the old running figure that stays (0.99 in Keras; libtorch counts the other way round).
+    pub(crate) momentum: f64,
+}
+
+impl Norm {
+    /// Keras `BatchNormalization`.
+    ///
+    /// As in Keras 3 the running variance takes the biased variance of the batch; libtorch alone would take the unbiased one.
+    pub(crate) fn apply(&self, xs: &Tensor, train: bool) -> Tensor {
+        let Self { weight, bias, mean, variance, epsilon, momentum } = self;
         if !train {
-            return xs.batch_norm(Some(&weight), Some(&bias), Some(&mean), Some(&variance), false, 0.0, epsilon, false);
+            return xs.batch_norm(Some(weight), Some(bias), Some(mean), Some(variance), false, 0.0, *epsilon, false);
         }
         let none: Option<&Tensor> = None;
-        let (ys, batch_mean, inverse) = xs.native_batch_norm(Some(&weight), Some(&bias), none, none, true, 0.0, epsilon);
+        let (ys, batch_mean, inverse) = xs.native_batch_norm(Some(weight), Some(bias), none, none, true, 0.0, *epsilon);
         no_grad(|| {
-            let batch_variance = (inverse.square().reciprocal() - epsilon).clamp_min(0.0);
-            let _ = mean.shallow_clone().lerp_(&batch_mean, 1.0 - momentum);
+            let kind = mean.kind();
+            let batch_variance = (inverse.to_kind(kind).square().reciprocal() - *epsilon).clamp_min(0.0);
+            let _ = mean.shallow_clone().lerp_(&batch_mean.to_kind(kind), 1.0 - momentum);
             let _ = variance.shallow_clone().lerp_(&batch_variance, 1.0 - momentum);
         });
         ys
-    })
+    }
 }
 
-/// Keras `ReLU(max_value=6)`.
-pub(crate) fn relu6(xs: &Tensor) -> Tensor {
-    xs.clamp(0.0, 6.0)
+/// Drops numbers, or with `whole` whole images, and scales the rest up, as Keras does in training.
+pub(crate) fn dropout(xs: &Tensor, rate: f64, whole: bool) -> Tensor {
+    if !whole {
+        return xs.dropout(rate, true);
+    }
+    let keep = 1.0 - rate;
+    let kept = Tensor::empty([xs.size()[0], 1, 1, 1], (xs.kind(), xs.device())).bernoulli_float_(keep);
+    xs * (kept / keep)
 }
 
 /// Keras `GlobalAveragePooling2D`: `[n, c, h, w]` → `[n, c]`.
@@ -113,22 +144,67 @@ pub(crate) fn global_average(xs: &Tensor) -> Tensor {
     xs.mean_dim([2i64, 3].as_slice(), false, xs.kind())
 }
 
-/// Keras `Dense`: variables `weight` `[out, in]` and `bias` `[out]`.
-pub(crate) fn dense(path: &Path, inward: i64, outward: i64) -> Layer {
-    let weight = path.var("weight", &[outward, inward], glorot(inward, outward));
-    let bias = path.var("bias", &[outward], Init::Const(0.0));
-    Box::new(move |xs, _| xs.linear(&weight, Some(&bias)))
+/// Keras `Dense` on `[n, in]`; `weight` is `[out, in]`.
+pub(crate) fn linear(xs: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let kind = xs.kind();
+    xs.linear(&weight.to_kind(kind), Some(&bias.to_kind(kind)))
 }
 
-/// Keras `GlorotUniform`: uniform within ±√(6 / (fan in + fan out)).
-fn glorot(inward: i64, outward: i64) -> Init {
-    let limit = (6.0 / (inward + outward) as f64).sqrt();
-    Init::Uniform { lo: -limit, up: limit }
+/// Keras `Dense` with variables of its own: `weight` and `bias`.
+pub(crate) fn dense(path: &Path, inward: i64, outward: i64) -> Layer {
+    let weight = kernel(path, "weight", &[outward, inward], Start::Glorot);
+    let bias = path.var("bias", &[outward], Init::Const(0.0));
+    Box::new(move |xs| linear(xs, &weight, &bias))
+}
+
+/// A fresh kernel `[out, in]` or `[out, in / groups, h, w]`, drawn as Keras draws it.
+pub(crate) fn kernel(path: &Path, name: &str, shape: &[i64], start: Start) -> Tensor {
+    let area: i64 = shape[2..].iter().product();
+    // Keras counts the fans of a depthwise kernel [h, w, c, 1], where c stands for the channels in.
+    let depthwise = shape.len() == 4 && shape[1] == 1 && shape[0] > 1;
+    let (inward, outward) = if depthwise { (shape[0] * area, area) } else { (shape[1] * area, shape[0] * area) };
+    let deviation = match start {
+        Start::Glorot => {
+            let limit = (6.0 / (inward + outward) as f64).sqrt();
+            return path.var(name, shape, Init::Uniform { lo: -limit, up: limit });
+        }
+        Start::He => (2.0 / inward as f64).sqrt(),
+        Start::FanOut => (2.0 / outward as f64).sqrt(),
+    };
+    // A normal distribution cut at two deviations has 0.8796 of its deviation; 0.9545 of the whole is within.
+    let drawn = path.var(name, shape, Init::Uniform { lo: -WITHIN, up: WITHIN });
+    no_grad(|| {
+        let mut values = drawn.shallow_clone();
+        let _ = values.erfinv_().g_mul_scalar_(deviation / LEFT * std::f64::consts::SQRT_2);
+    });
+    drawn
+}
+
+/// Share of a normal distribution within two deviations.
+const WITHIN: f64 = 0.954_499_736_103_641_6;
+
+/// Deviation of a standard normal distribution cut at two.
+const LEFT: f64 = 0.879_625_661_034_239_8;
+
+/// Keras `Normalization` after `Rescaling`, in single precision whatever the kind of the images.
+pub(crate) fn normalise(xs: &Tensor, mean: &Tensor, variance: &Tensor) -> Tensor {
+    let along = [1i64, -1, 1, 1];
+    let deviation = variance.sqrt().clamp_min(1e-7);
+    ((xs.to_kind(mean.kind()) - mean.view(along)) / deviation.view(along)).to_kind(xs.kind())
+}
+
+/// Keras `Rescaling`, in single precision whatever the kind of the images.
+pub(crate) fn rescale(xs: &Tensor, scale: f64) -> Tensor {
+    match xs.kind() {
+        Kind::Double => xs * scale,
+        kind => (xs.to_kind(Kind::Float) * scale).to_kind(kind),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::{Device, nn};
 
     #[test]
     fn same_puts_the_odd_pixel_last() {
@@ -136,5 +212,26 @@ mod tests {
         assert_eq!(same(75, 3, 2), [1, 1]);
         assert_eq!(same(7, 3, 1), [1, 1]);
         assert_eq!(same(8, 1, 2), [0, 0]);
+    }
+
+    #[test]
+    fn a_pooled_corner_ignores_its_padding() {
+        let xs = Tensor::from_slice(&[-3f32, -2.0, -4.0, -1.0]).view([1, 1, 2, 2]);
+        let pooled = |pads| Vec::<f32>::try_from(&max_pool(&xs, 3, 2, pads).view(-1)).unwrap();
+        assert_eq!(pooled(pads(Padding::Same, &xs, [3, 3], 2)), [-1.0]);
+        let means = average_pool(&xs, 3, 1, [1; 4]);
+        assert_eq!(Vec::<f32>::try_from(&means.view(-1)).unwrap(), [-2.5; 4]);
+    }
+
+    #[test]
+    fn a_truncated_normal_has_the_deviation_asked_for_and_an_end() {
+        let _alone = crate::seeds::draw_alone();
+        tch::manual_seed(1);
+        let store = nn::VarStore::new(Device::Cpu);
+        let drawn = kernel(&store.root(), "weight", &[64, 32, 3, 3], Start::He);
+        let deviation = (2.0 / 288.0f64).sqrt();
+        let found = drawn.std(true).double_value(&[]);
+        assert!((found / deviation - 1.0).abs() < 0.02, "{found}, not {deviation}");
+        assert!(drawn.abs().max().double_value(&[]) <= 2.0 * deviation / LEFT + 1e-6);
     }
 }

@@ -8,11 +8,13 @@ mod evaluate;
 mod failure;
 mod features;
 mod fit;
+mod graph;
 mod image_features;
 mod items;
 mod job;
 mod keras_h5;
 mod layers;
+mod network;
 #[cfg(test)]
 mod parity;
 mod pixels;
@@ -20,6 +22,7 @@ mod pretrained;
 mod seeds;
 mod state;
 mod train;
+mod variables;
 mod weights;
 mod work;
 

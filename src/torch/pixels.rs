@@ -9,6 +9,12 @@ use tch::Tensor;
 pub(crate) enum Scaling {
     /// `mode="tf"`: x / 127.5 − 1.
     MinusOneToOne,
+    /// `mode="caffe"`: blue, green, red, each less its mean over ImageNet.
+    Caffe,
+    /// `mode="torch"`: x / 255, less the mean of ImageNet, by its deviation.
+    Torch,
+    /// The network scales for itself (EfficientNet).
+    BuiltIn,
 }
 
 impl Scaling {
@@ -16,10 +22,19 @@ impl Scaling {
     pub(crate) fn apply(self, xs: &Tensor) -> Tensor {
         let scaled = match self {
             Self::MinusOneToOne => xs / 127.5 - 1.0,
+            Self::Caffe if xs.size()[1] == 3 => xs.flip([1]) - channels(xs, [103.939, 116.779, 123.68]),
+            Self::Caffe => xs - channels(xs, [103.939, 116.779, 123.68]),
+            Self::Torch => (xs / 255.0 - channels(xs, [0.485, 0.456, 0.406])) / channels(xs, [0.229, 0.224, 0.225]),
+            Self::BuiltIn => xs.shallow_clone(),
         };
         let size = scaled.size();
         channels_last(&scaled.expand([size[0], 3, size[2], size[3]], false))
     }
+}
+
+/// A number for each channel, where `xs` is and of its kind.
+fn channels(xs: &Tensor, values: [f64; 3]) -> Tensor {
+    Tensor::from_slice(&values).view([1, 3, 1, 1]).to_kind(xs.kind()).to_device(xs.device())
 }
 
 /// The same values with channels last in memory: convolutions and everything after them then run faster on the CPU.
