@@ -97,7 +97,7 @@ impl Classifier {
         tch::manual_seed(derive(&[seed, u64::MAX]));
         let trunk = backbone.build(&store.root(), Some(recipe.bn_momentum));
         if let Some(layers) = weights {
-            layers.load(backbone.name, &variables(&store), &backbone.top_layers())?;
+            layers.load(backbone, false, &variables(&store))?;
         }
         let mut head = Vec::new();
         let mut inward = backbone.features;

@@ -59,11 +59,7 @@ pub(crate) fn features(args: &Features) -> Result<()> {
 
     let store = nn::VarStore::new(device);
     let network = Network::new(&store.root(), backbone.graph(args.top), None);
-    let aside = if args.top { Vec::new() } else { backbone.top_layers() };
-    let layers = Layers::read(&args.weights).and_then(|layers| {
-        let name = if args.top { format!("{} with its top", backbone.name) } else { backbone.name.to_owned() };
-        layers.load(&name, &variables(&store), &aside)
-    });
+    let layers = Layers::read(&args.weights).and_then(|layers| layers.load(backbone, args.top, &variables(&store)));
     layers.with_context(|| args.weights.display().to_string())?;
 
     let mut parts = Vec::new();

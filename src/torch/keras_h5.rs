@@ -1,163 +1,157 @@
-//! Reads weights from Keras' legacy HDF5 files (`model.save_weights("x.h5")`, the files of `keras.applications`).
+//! Reads Keras' weight files: what layers they have, and the numbers of each when asked.
 //!
-//! The root group (or `model_weights` in a file of a whole model) names its layers in the attribute `layer_names`, split
-//! into `layer_names0`, `layer_names1`, … where it is long; each layer's group names its datasets in `weight_names`, which
-//! is an empty array of numbers where there are none. Knows nothing of particular networks.
+//! Knows two layouts. The older one (`model.save_weights("x.h5")` of Keras 2, the files of `keras.applications`, `model.save`
+//! to HDF5) lists the layers of the root group, or of `model_weights`, in the attribute `layer_names`, split into
+//! `layer_names0`, `layer_names1`, … where it is long; each layer's group lists its datasets in `weight_names`, which is an
+//! empty array of numbers where there are none. The newer one (`x.weights.h5` of Keras 3, and the file of that kind inside
+//! `x.keras`, a zip) has a group per layer below `layers`, called by its class and counted; its datasets are counted too.
+//!
+//! Which layer belongs where is for [`crate::keras_load`] to say: nothing here knows a network.
 
-use crate::weights::{Named, assign};
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use hdf5_pure::{AttrValue, File, Group};
-use std::collections::{BTreeMap, HashMap};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use hdf5_pure::{AttrValue, DType, File, Group};
+use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::Path;
-use tch::Tensor;
 use tomograph::content::FileRef;
 
-/// The layers of a file that have weights: layer → leaf (`kernel`, `gamma`, …) → values as Keras has them.
-pub(crate) struct Layers(BTreeMap<String, BTreeMap<String, Values>>);
-
-const BROKEN: &str = "not a Keras weights file (HDF5), or cut short";
-
-struct Values {
-    shape: Vec<i64>,
-    floats: Vec<f32>,
+/// A weight file, open.
+pub(crate) struct Layers {
+    pub(crate) layout: Layout,
+    /// The layers that have weights, in the order of the file.
+    pub(crate) layers: Vec<Found>,
+    file: File,
 }
 
+/// How a file says which layer is which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// By names, in Keras' order.
+    Named,
+    /// By class, counted in Keras' order.
+    Counted,
+}
+
+/// A layer of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// `block1_conv1`; in the newer layout `conv2d_7`.
+    pub(crate) name: String,
+    pub(crate) weights: Vec<Weight>,
+}
+
+/// A weight of a layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Weight {
+    /// `kernel`, `block1_conv1_W_1`, `0`: what the file calls it, without folder and `:0`.
+    pub(crate) leaf: String,
+    pub(crate) shape: Vec<i64>,
+    /// Path of the dataset.
+    place: String,
+}
+
+const BROKEN: &str = "not a Keras weights file (HDF5 or .keras), or cut short";
+
 impl Layers {
-    /// Reads every weight of a file of a tree.
+    /// Opens a file of a tree.
     pub(crate) fn read_blob(file: &FileRef) -> Result<Self> {
         // What shares a file with others is too short to be one.
         Self::read(file.place.own().context(BROKEN)?)
     }
 
-    /// Reads every weight of a file. Errors do not name the file: the caller knows what it may call it.
+    /// Opens a file. Errors do not name it: the caller knows what it may call it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let file = File::open_streaming(path).context(BROKEN)?;
-        let root = match file.group("model_weights") {
-            Ok(group) => group,
-            Err(_) => file.root(),
+        ensure!(!path.is_dir(), "it is a folder, where a weights file is wanted");
+        let mut mark = Vec::new();
+        std::fs::File::open(path).context("it cannot be opened")?.take(4).read_to_end(&mut mark).context("it cannot be read")?;
+        ensure!(!mark.is_empty(), "the file is empty");
+        let file = match mark.as_slice() {
+            b"PK\x03\x04" => File::from_bytes(unzipped(path)?).context(BROKEN)?,
+            _ => File::open_streaming(path).context(BROKEN)?,
+        };
+        let mut layers = Self { layout: Layout::Named, layers: Vec::new(), file };
+        for root in ["layers", "_layer_checkpoint_dependencies"] {
+            if let Ok(group) = layers.file.group(root) {
+                layers.layout = Layout::Counted;
+                layers.layers = counted(&group, root)?;
+                return Ok(layers);
+            }
+        }
+        let (root, prefix) = match layers.file.group("model_weights") {
+            Ok(group) => (group, "model_weights/"),
+            Err(_) => (layers.file.root(), ""),
         };
         let attributes = root.attrs().context(BROKEN)?;
-        let names = texts(&attributes, "layer_names").context(BROKEN)?;
-        let mut layers = BTreeMap::new();
-        for layer in names {
-            let weights =
-                read_layer(&root, &layer).with_context(|| format!("layer {layer} cannot be read: the file is cut short or damaged"))?;
+        for name in texts(&attributes, "layer_names").context(BROKEN)? {
+            let weights = named(&root, &name, prefix).with_context(|| damaged(&name))?;
             if !weights.is_empty() {
-                layers.insert(layer, weights);
+                layers.layers.push(Found { name, weights });
             }
         }
-        Ok(Self(layers))
+        Ok(layers)
     }
 
-    /// Fills the variables of a network whose layers are called like Keras'. Layers named in `aside` are left out.
-    ///
-    /// `network` is what messages call it. Nothing is changed unless every layer fits.
-    pub(crate) fn load(self, network: &str, variables: &Named, aside: &[String]) -> Result<()> {
-        let mut wanted: BTreeMap<&str, Vec<(&str, &Tensor)>> = BTreeMap::new();
-        for (name, variable) in variables {
-            let (layer, leaf) = name.split_once('.').with_context(|| format!("variable {name} belongs to no layer"))?;
-            wanted.entry(layer).or_default().push((leaf, variable));
+    /// The numbers of a weight, in Keras' order of the axes. `layer` and `name` are what messages call them.
+    pub(crate) fn numbers(&self, weight: &Weight, layer: &str, name: &str) -> Result<Vec<f32>> {
+        let dataset = self.file.dataset(&weight.place).with_context(|| damaged(layer))?;
+        let kind = dataset.dtype().with_context(|| damaged(layer))?;
+        ensure!(matches!(kind, DType::F32 | DType::F64), "layer {layer}: its {name} is of {kind} in the file, where float32 is wanted");
+        let numbers = dataset.read_f32().with_context(|| damaged(layer))?;
+        let count: i64 = weight.shape.iter().product();
+        ensure!(numbers.len() as i64 == count, "layer {layer}: its {name} has {} numbers in the file, not {count}", numbers.len());
+        let wrong = numbers.iter().filter(|number| !number.is_finite()).count();
+        ensure!(wrong == 0, "layer {layer}: {wrong} of the {count} numbers of its {name} are not finite");
+        Ok(numbers)
+    }
+}
+
+fn damaged(layer: &str) -> String {
+    format!("layer {layer} cannot be read: the file is cut short or damaged")
+}
+
+/// The weights inside a `.keras` file.
+fn unzipped(path: &Path) -> Result<Vec<u8>> {
+    const INNER: &str = "model.weights.h5";
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path)?).context("not a whole .keras file (zip)")?;
+    let mut inner = archive.by_name(INNER).with_context(|| format!("it is a zip without {INNER}, not a .keras file"))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(inner.size())?);
+    inner.read_to_end(&mut bytes).with_context(|| format!("{INNER} cannot be read: the file is cut short or damaged"))?;
+    Ok(bytes)
+}
+
+/// The layers of the newer layout.
+fn counted(root: &Group, prefix: &str) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for name in root.groups().context(BROKEN)? {
+        let read = || -> Result<Vec<Weight>> {
+            // A layer without weights may lack the group.
+            let Ok(vars) = root.group(&format!("{name}/vars")) else { return Ok(Vec::new()) };
+            let mut leaves = vars.datasets()?;
+            leaves.sort_by_key(|leaf| leaf.parse().unwrap_or(usize::MAX));
+            let weight = |leaf: String| weight(&vars, &leaf, format!("{prefix}/{name}/vars/{leaf}"));
+            leaves.into_iter().map(weight).collect()
+        };
+        let weights = read().with_context(|| damaged(&name))?;
+        if !weights.is_empty() {
+            found.push(Found { name, weights });
         }
-        let mut values = Named::new();
-        for (layer, leaves) in &wanted {
-            let Some(found) = self.0.get(*layer) else {
-                bail!("the file has no layer {layer}, which {network} has: it is of another network, or without its top");
-            };
-            for (leaf, variable) in leaves {
-                values.insert(format!("{layer}.{leaf}"), take(network, layer, leaf, found, variable)?);
-            }
-            ensure!(
-                found.len() == leaves.len(),
-                "layer {layer} has the weights {} in the file, but {} in {network}",
-                found.keys().cloned().collect::<Vec<_>>().join(", "),
-                leaves.iter().map(|(leaf, variable)| keras_leaf(layer, leaf, variable)).collect::<Vec<_>>().join(", ")
-            );
-        }
-        if let Some(extra) = self.0.keys().find(|layer| !wanted.contains_key(layer.as_str()) && !aside.contains(layer)) {
-            bail!("the file has a layer {extra}, which {network} has not: it is of another network");
-        }
-        assign(variables, &values)
     }
+    ensure!(!found.is_empty(), "the file has no layers with weights");
+    Ok(found)
 }
 
-#[cfg(test)]
-impl Layers {
-    /// Layers whose values follow from (layer, leaf, shape as Keras has it), for every variable of a network.
-    pub(crate) fn made(variables: &Named, value: impl Fn(&str, &str, &[i64]) -> Vec<f32>) -> Self {
-        let mut layers: BTreeMap<String, BTreeMap<String, Values>> = BTreeMap::new();
-        for (name, variable) in variables {
-            let (layer, leaf) = name.split_once('.').unwrap();
-            let leaf = keras_leaf(layer, leaf, variable);
-            let shape = keras_order(leaf, variable.dim()).iter().map(|axis| variable.size()[*axis]).collect::<Vec<_>>();
-            let floats = value(layer, leaf, &shape);
-            layers.entry(layer.to_owned()).or_default().insert(leaf.to_owned(), Values { shape, floats });
-        }
-        Self(layers)
-    }
-
-    /// Without a layer, for tests of what is missing.
-    pub(crate) fn without(mut self, layer: &str) -> Self {
-        self.0.remove(layer);
-        self
-    }
-}
-
-/// The values of one variable, in our layout.
-fn take(network: &str, layer: &str, leaf: &str, found: &BTreeMap<String, Values>, variable: &Tensor) -> Result<Tensor> {
-    let keras = keras_leaf(layer, leaf, variable);
-    // Keras 3 calls a depthwise kernel `kernel`.
-    let value = found.get(keras).or_else(|| found.get("kernel").filter(|_| keras == "depthwise_kernel"));
-    let value = value.with_context(|| format!("layer {layer} has no {keras} in the file, but {network} has one"))?;
-    let size = variable.size();
-    let order = keras_order(keras, size.len());
-    let shape: Vec<i64> = order.iter().map(|axis| size[*axis]).collect();
-    ensure!(value.shape == shape, "layer {layer}: its {keras} is {:?} in the file, but {shape:?} in {network}", value.shape);
-    let tensor = Tensor::from_slice(&value.floats).view(shape.as_slice());
-    let mut back = vec![0i64; order.len()];
-    for (keras, ours) in order.iter().enumerate() {
-        back[*ours] = keras as i64;
-    }
-    Ok(tensor.permute(back.as_slice()).contiguous())
-}
-
-/// Our axes in the order in which Keras has them.
-fn keras_order(leaf: &str, dims: usize) -> &'static [usize] {
-    match (leaf, dims) {
-        ("kernel", 4) => &[2, 3, 1, 0],
-        ("depthwise_kernel", 4) => &[2, 3, 0, 1],
-        ("kernel", 2) => &[1, 0],
-        _ => &[0],
-    }
-}
-
-/// What Keras calls our variable `leaf` of a layer.
-fn keras_leaf(layer: &str, leaf: &str, variable: &Tensor) -> &'static str {
-    let normalises = variable.dim() == 1 && (layer.ends_with("bn") || layer.contains("batch_norm"));
-    match leaf {
-        "running_mean" => "moving_mean",
-        "running_var" => "moving_variance",
-        "weight" if normalises => "gamma",
-        "bias" if normalises => "beta",
-        "bias" => "bias",
-        // Depthwise kernels are [c, 1, k, k]; no other convolution here takes one channel.
-        _ if variable.dim() == 4 && variable.size()[1] == 1 => "depthwise_kernel",
-        _ => "kernel",
-    }
-}
-
-fn read_layer(root: &Group, layer: &str) -> Result<BTreeMap<String, Values>> {
+/// The weights of a layer of the older layout.
+fn named(root: &Group, layer: &str, prefix: &str) -> Result<Vec<Weight>> {
     let group = root.group(layer)?;
-    let mut weights = BTreeMap::new();
-    for name in texts(&group.attrs()?, "weight_names")? {
-        let dataset = group.dataset(&name)?;
-        let shape: Vec<i64> = dataset.shape()?.iter().map(|side| *side as i64).collect();
-        let floats = dataset.read_f32()?;
-        ensure!(floats.len() as i64 == shape.iter().product::<i64>(), "{name} has {} values for {shape:?}", floats.len());
-        let leaf = name.rsplit('/').next().unwrap_or(&name);
-        let leaf = leaf.split(':').next().unwrap_or(leaf);
-        weights.insert(leaf.to_owned(), Values { shape, floats });
-    }
-    Ok(weights)
+    let of = |name: String| weight(&group, &name, format!("{prefix}{layer}/{name}"));
+    texts(&group.attrs()?, "weight_names")?.into_iter().map(of).collect()
+}
+
+fn weight(group: &Group, name: &str, place: String) -> Result<Weight> {
+    let shape = group.dataset(name)?.shape()?.iter().map(|side| *side as i64).collect();
+    let leaf = name.rsplit('/').next().unwrap_or(name);
+    let leaf = leaf.split(':').next().unwrap_or(leaf).to_owned();
+    Ok(Weight { leaf, shape, place })
 }
 
 /// An attribute that lists names, whole or in numbered chunks.

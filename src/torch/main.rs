@@ -13,6 +13,7 @@ mod image_features;
 mod items;
 mod job;
 mod keras_h5;
+mod keras_load;
 mod layers;
 mod network;
 #[cfg(test)]

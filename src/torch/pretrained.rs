@@ -19,7 +19,7 @@ pub(crate) fn load_trunk(part: &Part, port: &str, backbone: &Backbone, trunk: &N
     let tree = &part.tree;
     if !tree.files.contains_key("model.json") {
         let name = tree.only_file().with_context(|| format!("port `{port}`"))?;
-        let loaded = Layers::read_blob(tree.file(name)?).and_then(|layers| layers.load(backbone.name, trunk, &backbone.top_layers()));
+        let loaded = Layers::read_blob(tree.file(name)?).and_then(|layers| layers.load(backbone, false, trunk));
         return loaded.with_context(|| format!("port `{port}`: {}", tree.shown(name)));
     }
     let about: About = serde_json::from_slice(&tree.read("model.json")?).with_context(|| format!("port `{port}`: model.json"))?;

@@ -95,14 +95,6 @@ impl Backbone {
     }
 }
 
-impl Backbone {
-    /// Names of the layers with variables that `include_top=True` adds.
-    pub(crate) fn top_layers(&self) -> Vec<String> {
-        let graph = self.graph(true);
-        graph.layers.iter().filter(|layer| layer.top && !graph.variables(layer).is_empty()).map(|layer| layer.name.clone()).collect()
-    }
-}
-
 /// The classifier of most networks: the mean of each channel, then a dense layer.
 fn pooled_top(g: &mut Graph, x: X, pool: Option<&str>) -> X {
     let x = g.same(pool.unwrap_or(AUTO), x, Op::GlobalAverage { keep: false });
