@@ -2,6 +2,10 @@
 //!
 //! Knows nothing of splits or stages.
 
+mod stack;
+
+pub use stack::Stack;
+
 use crate::content::{Digest, FileRef, Place};
 use crate::mapped::Mapped;
 use crate::npy::Header;

@@ -12,6 +12,7 @@ mod dicom_import;
 mod dicom_render;
 mod images_import;
 mod images_prepare;
+mod npy_import;
 mod report_table;
 #[cfg(test)]
 mod testing;
@@ -26,6 +27,7 @@ pub static KINDS: &[Kind] = &[
     Kind::map::<dicom_import::DicomImport>(),
     Kind::map::<dicom_render::DicomRender>(),
     Kind::map::<images_import::ImagesImport>(),
+    Kind::whole::<npy_import::NpyImport>(),
     Kind::map::<images_prepare::ImagesPrepare>(),
     Kind::whole::<cohort_label::CohortLabel>(),
     Kind::whole::<cohort_split::CohortSplit>(),
