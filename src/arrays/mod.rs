@@ -102,6 +102,12 @@ pub fn rows(file: &FileRef) -> Result<(Header, Vec<FileRef>)> {
     Ok((header, rows))
 }
 
+/// Writes `y.npy` of several labels an image: `[n, k]` float32, image by image; 1, 0, -1 where uncertain, NaN where blank.
+pub fn write_entries(place: &Path, entries: Vec<f32>, labels: usize) -> Result<()> {
+    let shape = (entries.len() / labels.max(1), labels);
+    write_npy(place, &ndarray::Array2::from_shape_vec(shape, entries).context("y.npy")?).context("cannot write y.npy")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

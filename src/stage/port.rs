@@ -50,11 +50,11 @@ impl Artifact {
         (
             Self::Arrays,
             "arrays",
-            "X.npy [n, h, w] (or [n, f]) C order, uint16 unless dtype says float32; y.npy [n] int64, class index; rows.tsv: row, item, subject, label; role.json",
+            "X.npy [n, h, w] (or [n, f]) C order, uint16 unless dtype says float32; y.npy [n] int64, class index (or [n, labels] float32: 1, 0, -1 uncertain, NaN blank); rows.tsv: row, item, subject, label; role.json",
         ),
         (Self::Model, "model", "model.safetensors; model.json: architecture, input, preprocessing, classes, validation figures"),
         (Self::Models, "models", "a chosen list: a folder per part beside parts.tsv, which has each part's coordinates"),
-        (Self::History, "history", "one TSV: epoch, then per set loss and accuracy, and the AUC of the validation set (shares, 0 to 1)"),
+        (Self::History, "history", "one TSV: epoch, learning rate, then per set loss, accuracy and AUC (shares, 0 to 1)"),
         (Self::Predictions, "predictions", "one TSV: item, subject, label, predicted, score_CLASS (0 to 1) for each class"),
         (
             Self::Metrics,

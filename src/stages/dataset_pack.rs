@@ -2,7 +2,8 @@
 
 use super::cohort_label::quarantine;
 use super::cohort_split::split_table;
-use crate::arrays::{Dtype, ImageArray, write_labels};
+use super::training::unsaid;
+use crate::arrays::{Dtype, ImageArray, write_entries, write_labels};
 use crate::cohort::SETS;
 use crate::image::Grey;
 use crate::stage::{Artifact, Context, Inputs, Params, Port, Problem, Role, Whole};
@@ -29,6 +30,10 @@ pub(super) struct DatasetPack {
     /// Classes in the order of their index in `y.npy`. Unset: the labels of the split, sorted.
     #[serde(default)]
     classes: Option<Vec<String>>,
+    /// Columns of the split that each say whether a label holds: 1, 0, -1 (uncertain) or empty (nobody knows). `y.npy` is then `[n, k]`
+    /// float32 with these values, NaN for empty, for a `classifier.train` with `task = "labels"`.
+    #[serde(default, skip_serializing_if = "unsaid")]
+    labels: Option<Vec<String>>,
 }
 
 fn dtype() -> Dtype {
@@ -52,10 +57,15 @@ impl Params for DatasetPack {
     fn check(&self) -> Vec<Problem> {
         let classes = self.classes.iter().flatten();
         let mut seen = BTreeSet::new();
-        match classes.clone().find(|class| !seen.insert(class.as_str())) {
-            Some(class) => vec![Problem::of("classes", format!("names `{class}` twice"))],
-            None => Vec::new(),
+        let twice = classes.chain(self.labels.iter().flatten()).find(|class| !seen.insert(class.as_str()));
+        let mut problems: Vec<Problem> = twice.map(|class| Problem::of("", format!("names `{class}` twice"))).into_iter().collect();
+        if self.classes.is_some() && self.labels.is_some() {
+            problems.push(Problem::of("labels", "and `classes` exclude each other: an image has one class, or any number of labels"));
         }
+        if self.labels.as_ref().is_some_and(Vec::is_empty) {
+            problems.push(Problem::of("labels", "names no column"));
+        }
+        problems
     }
 }
 
@@ -65,6 +75,8 @@ struct Packed {
     subject: String,
     label: String,
     class: usize,
+    /// What is said of each label.
+    entries: Vec<f32>,
     /// Index into [`SETS`].
     set: usize,
     /// Row in the set's arrays.
@@ -77,11 +89,12 @@ impl Whole for DatasetPack {
     fn run(&self, cx: &Context) -> Result<()> {
         let split = split_table(cx.inputs.one("split")?).context("port `split`")?;
         let classes = self.classes(&split)?;
-        let (rows, dropped, (height, width)) = rows(cx.inputs, &split, &classes)?;
+        let labels = self.labels.as_deref().unwrap_or_default();
+        let (rows, dropped, (height, width)) = rows(cx.inputs, &split, &classes, labels)?;
         let counts: Vec<usize> = (0..SETS.len()).map(|set| rows.iter().filter(|row| row.set == set).count()).collect();
         for (set, name) in SETS.iter().enumerate() {
             let missing = |class: &usize| counts[set] > 0 && !rows.iter().any(|row| row.set == set && row.class == *class);
-            for class in (0..classes.len()).filter(missing) {
+            for class in (0..classes.len()).filter(|class| labels.is_empty() && missing(class)) {
                 cx.warn(format!("`{name}` has no image of class `{}`", classes[class]));
             }
         }
@@ -110,9 +123,9 @@ impl Whole for DatasetPack {
             Ok(())
         })?;
         for (set, port) in SETS.iter().enumerate() {
-            finish(cx, port, &classes, rows.iter().filter(|row| row.set == set))?;
+            finish(cx, port, &classes, labels, rows.iter().filter(|row| row.set == set))?;
         }
-        finish(cx, "all", &classes, rows.iter())?;
+        finish(cx, "all", &classes, labels, rows.iter())?;
         cx.write("all", "dropped.tsv", &dropped.to_tsv())
     }
 }
@@ -130,21 +143,29 @@ impl DatasetPack {
 }
 
 /// Everything of an output but `X.npy`.
-fn finish<'a>(cx: &Context, port: &str, classes: &[String], rows: impl Iterator<Item = &'a Packed>) -> Result<()> {
-    let (mut table, mut labels) = (Table::new(["row", "item", "subject", "label"]), Vec::new());
+fn finish<'a>(cx: &Context, port: &str, classes: &[String], labels: &[String], rows: impl Iterator<Item = &'a Packed>) -> Result<()> {
+    let (mut table, mut of, mut entries) = (Table::new(["row", "item", "subject", "label"]), Vec::new(), Vec::new());
     for (at, row) in rows.enumerate() {
         table.rows.push(vec![at.to_string(), row.item.clone(), row.subject.clone(), row.label.clone()]);
-        labels.push(i64::try_from(row.class)?);
+        of.push(i64::try_from(row.class)?);
+        entries.extend_from_slice(&row.entries);
     }
-    write_labels(&cx.output(port).join("y.npy"), labels)?;
+    let place = cx.output(port).join("y.npy");
+    let about = if labels.is_empty() {
+        write_labels(&place, of)?;
+        json!({ "role": port, "classes": classes })
+    } else {
+        write_entries(&place, entries, labels.len())?;
+        json!({ "role": port, "labels": labels })
+    };
     cx.write(port, "rows.tsv", &table.to_tsv())?;
-    let mut role = serde_json::to_string_pretty(&json!({ "role": port, "classes": classes }))?;
+    let mut role = serde_json::to_string_pretty(&about)?;
     role.push('\n');
     cx.write(port, "role.json", role.as_bytes())
 }
 
 /// The rows whose images are there, sorted by item; those whose images are in quarantine; height and width of all images.
-fn rows(inputs: &Inputs, split: &Table, classes: &[String]) -> Result<(Vec<Packed>, Table, (u32, u32))> {
+fn rows(inputs: &Inputs, split: &Table, classes: &[String], labels: &[String]) -> Result<(Vec<Packed>, Table, (u32, u32))> {
     let images = inputs.one("images")?;
     let index = images.table().context("port `images`")?;
     let [file, height, width] = ["file", "height", "width"].map(|name| index.column(name));
@@ -158,6 +179,7 @@ fn rows(inputs: &Inputs, split: &Table, classes: &[String]) -> Result<(Vec<Packe
     let mut order: Vec<&Vec<String>> = split.rows.iter().collect();
     order.sort_by(|a, b| a[item].cmp(&b[item]));
 
+    let columns: Vec<usize> = labels.iter().map(|name| split.column(name).context("param `labels`")).collect::<Result<_>>()?;
     let (mut packed, mut missing, mut counts) = (Vec::new(), Vec::new(), [0; SETS.len()]);
     let mut dropped = Table::new(["item", "subject", "label", "set", "kind", "class", "reason"]);
     let mut size: Option<(&str, (u32, u32))> = None;
@@ -191,6 +213,7 @@ fn rows(inputs: &Inputs, split: &Table, classes: &[String]) -> Result<(Vec<Packe
             subject: row[subject].clone(),
             label: row[label].clone(),
             class: classes.iter().position(|class| *class == row[label]).context("a label without a class")?,
+            entries: columns.iter().zip(labels).map(|(at, label)| entry(&row[*at], label, name)).collect::<Result<_>>()?,
             set: of_set,
             place: counts[of_set],
             file: image[file].clone(),
@@ -203,6 +226,15 @@ fn rows(inputs: &Inputs, split: &Table, classes: &[String]) -> Result<(Vec<Packe
     }
     let (_, size) = size.context("the split has no row whose image is there")?;
     Ok((packed, dropped, size))
+}
+
+/// What a cell says of a label. The message does not repeat the cell, which may be a person's.
+fn entry(cell: &str, label: &str, item: &str) -> Result<f32> {
+    if cell.trim().is_empty() {
+        return Ok(f32::NAN);
+    }
+    let value = cell.trim().parse::<f32>().ok().filter(|value| [1.0, 0.0, -1.0].contains(value));
+    value.with_context(|| format!("column `{label}` of the split says of item {item} none of 1, 0, -1 and nothing"))
 }
 
 #[cfg(test)]
@@ -260,5 +292,20 @@ mod tests {
         assert_eq!(missing, "the split has item x, but the images on port `images` have no such item, in quarantine neither");
         let label = error(INDEX, SPLIT, "classes = ['well', 'sick']");
         assert_eq!(label, "the split has the label `ill`, which param `classes` does not name");
+    }
+
+    #[test]
+    fn labels_are_columns_of_the_split() {
+        let split = "item\tsubject\tlabel\tset\tedema\tmass\nc\tr\twell\ttest\t0\t\na\tp\till\ttrain\t1.0\t-1\nb\tq\twell\ttrain\t\t0\n";
+        let outcome = world(INDEX, split, 3).run(&params::<DatasetPack>("labels = ['edema', 'mass']")).unwrap();
+        let y = outcome.read("train", "y.npy");
+        let said: Vec<f32> = y[y.len() - 16..].chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+        assert!(said[..2] == [1.0, -1.0] && said[2].is_nan() && said[3] == 0.0, "{said:?}");
+        assert_eq!(outcome.read("test", "role.json"), b"{\n  \"role\": \"test\",\n  \"labels\": [\n    \"edema\",\n    \"mass\"\n  ]\n}\n");
+        let error = |split: &str, toml: &str| chain(world(INDEX, split, 3).run(&params::<DatasetPack>(toml)));
+        let odd = error(&split.replace("1.0\t-1", "maybe\t-1"), "labels = ['edema']");
+        assert_eq!(odd, "column `edema` of the split says of item a none of 1, 0, -1 and nothing");
+        assert!(error(split, "labels = ['cough']").starts_with("param `labels`: "), "{}", error(split, "labels = ['cough']"));
+        assert_eq!(params::<DatasetPack>("labels = ['a']\nclasses = ['b']").check().len(), 1);
     }
 }

@@ -16,6 +16,7 @@ mod npy_import;
 mod report_table;
 #[cfg(test)]
 mod testing;
+pub mod training;
 
 pub use crate::dicom::codecs::known as codecs;
 

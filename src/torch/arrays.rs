@@ -1,28 +1,40 @@
 //! Arrays as `dataset.pack` writes them: mapped into memory, copied batch by batch.
 
+use crate::loss::settled;
 use anyhow::{Context as _, Result, bail, ensure};
-use ndarray::{ArrayView1, ArrayView3, ArrayView4, Axis};
+use ndarray::{Array1, Array2, ArrayView4};
 use ndarray_npy::{ViewNpyError, ViewNpyExt};
 use serde::Deserialize;
-use tch::{Device, Tensor};
+use tch::Tensor;
 use tomograph::mapped::Mapped;
+use tomograph::npy::Header;
 use tomograph::stage::Part;
-use tomograph::stages::classifier_train::Normalise;
+use tomograph::stages::classifier_train::{Normalise, Task, Uncertain};
 use tomograph::table::Table;
 
-/// Grey images with a class each.
+/// What is true of the images.
+pub(crate) enum Truth {
+    /// Class index of each.
+    Classes(Vec<i64>),
+    /// `[n, k]`, image by image: 1 where a label holds, 0 where not, NaN where nobody knows, -1 where uncertain until [`Arrays::settle`].
+    Labels(Vec<f32>),
+}
+
+/// Grey images with a class each, or labels.
 pub(crate) struct Arrays {
     pixels: Mapped,
+    /// Where the first image lies in them, in bytes.
+    start: usize,
+    /// Whether values are float32, not uint16.
     wide: bool,
     /// Images, and height and width in pixels.
     pub(crate) size: [usize; 3],
-    /// Class index of each image.
-    pub(crate) classes_of: Vec<i64>,
+    pub(crate) truth: Truth,
     /// Item of each image.
     pub(crate) items: Vec<String>,
     /// Subject of each image; empty where unknown.
     pub(crate) subjects: Vec<String>,
-    /// Class names; for two classes the positive one is the last.
+    /// Names of the classes (of two, the positive one is the last) or of the labels.
     pub(crate) classes: Vec<String>,
     /// `train`, `validation`, `test` or `all`.
     pub(crate) role: String,
@@ -31,7 +43,10 @@ pub(crate) struct Arrays {
 #[derive(Deserialize)]
 struct About {
     role: String,
+    #[serde(default)]
     classes: Vec<String>,
+    /// Instead of `classes`, where each image has any number of labels.
+    labels: Option<Vec<String>>,
 }
 
 impl Arrays {
@@ -49,43 +64,33 @@ impl Arrays {
         let about: About = serde_json::from_slice(&tree.read("role.json")?).context("role.json")?;
         let file = tree.file("X.npy")?;
         let pixels = Mapped::stretch(&file.place.file, file.place.at.unwrap_or(0), file.size).context("X.npy")?;
-        let (wide, size) = match view::<u16>(&pixels)? {
-            Some(view) => (false, view.dim()),
-            None => match view::<f32>(&pixels)? {
-                Some(view) => (true, view.dim()),
-                None => bail!("X.npy is neither uint16 nor float32"),
-            },
+        let header = Header::read(&mut &pixels[..]).context("X.npy")?;
+        let wide = match header.dtype.as_str() {
+            "<u2" => false,
+            "<f4" => true,
+            _ => bail!("X.npy is neither uint16 nor float32"),
         };
-        let labels = tree.read("y.npy")?;
-        let classes_of = match ArrayView1::<i64>::view_npy(&labels) {
-            Ok(labels) => labels.to_vec(),
-            // The bytes were read into memory as they came; a copy is aligned.
-            Err(ViewNpyError::MisalignedData) => ndarray_npy::ReadNpyExt::read_npy(labels.as_slice())
-                .map(|labels: ndarray::Array1<i64>| labels.to_vec())
-                .context("y.npy is not [n] of int64")?,
-            Err(error) => return Err(error).context("y.npy is not [n] of int64"),
-        };
+        let &[count, height, width] = header.shape.as_slice() else { bail!("X.npy is not [n, h, w], but {:?}", header.shape) };
+        ensure!(header.bytes() == Some(file.size) && !header.fortran, "X.npy is cut short, or not in C order");
+        let [count, height, width] = [count, height, width].map(|side| side as usize);
+        let (truth, labelled, classes) = truth(&tree.read("y.npy")?, about.classes, about.labels)?;
         let rows = Table::from_tsv(&tree.read("rows.tsv")?).context("rows.tsv")?;
         let (item, subject) = (rows.column("item")?, rows.column("subject")?);
-        let count = size.0;
         ensure!(
-            classes_of.len() == count && rows.rows.len() == count,
+            labelled == count && rows.rows.len() == count,
             "X.npy has {count} images, y.npy {} labels, rows.tsv {} rows",
-            classes_of.len(),
+            labelled,
             rows.rows.len()
         );
-        ensure!(about.classes.len() >= 2, "a classifier needs at least two classes; role.json names {}", about.classes.len());
-        if let Some(row) = classes_of.iter().position(|class| !(0..about.classes.len() as i64).contains(class)) {
-            bail!("row {row} has class {} of {}", classes_of[row], about.classes.len());
-        }
         let column = |at: usize| rows.rows.iter().map(|row| row[at].clone()).collect();
         Ok(Self {
             wide,
-            size: [count, size.1, size.2],
-            classes_of,
+            start: header.start as usize,
+            size: [count, height, width],
+            truth,
             items: column(item),
             subjects: column(subject),
-            classes: about.classes,
+            classes,
             role: about.role,
             pixels,
         })
@@ -96,43 +101,106 @@ impl Arrays {
         self.size[0]
     }
 
-    /// The images of `rows` as `[rows, 1, h, w]` float32 of 0 to 255.
-    pub(crate) fn batch(&self, rows: &[usize], normalise: Normalise, device: Device) -> Result<Tensor> {
-        let [_, height, width] = self.size;
-        let mut values = Vec::with_capacity(rows.len() * height * width);
-        if self.wide {
-            let images = view::<f32>(&self.pixels)?.context("X.npy changed")?;
-            for row in rows {
-                let full = 1.0;
-                push(&mut values, images.index_axis(Axis(0), *row).iter().copied(), normalise, full);
-            }
-        } else {
-            let images = view::<u16>(&self.pixels)?.context("X.npy changed")?;
-            for row in rows {
-                let full = f32::from(u16::MAX);
-                push(&mut values, images.index_axis(Axis(0), *row).iter().map(|value| f32::from(*value)), normalise, full);
-            }
+    /// Whether each image has one class or labels.
+    pub(crate) fn task(&self) -> Task {
+        match self.truth {
+            Truth::Classes(_) => Task::Classes,
+            Truth::Labels(_) => Task::Labels,
         }
-        let shape = [rows.len() as i64, 1, height as i64, width as i64];
-        Ok(Tensor::from_slice(&values).view(shape).to_device(device))
     }
 
-    /// The classes of `rows` as `[rows]` int64.
-    pub(crate) fn targets(&self, rows: &[usize], device: Device) -> Tensor {
-        let targets: Vec<i64> = rows.iter().map(|row| self.classes_of[*row]).collect();
-        Tensor::from_slice(&targets).to_device(device)
+    /// Decides what uncertain labels are.
+    pub(crate) fn settle(mut self, uncertain: Uncertain) -> Self {
+        if let Truth::Labels(entries) = &mut self.truth {
+            entries.iter_mut().for_each(|entry| *entry = settled(*entry, uncertain));
+        }
+        self
+    }
+
+    /// Index of the image's class.
+    pub(crate) fn class(&self, row: usize) -> Option<usize> {
+        match &self.truth {
+            Truth::Classes(of) => usize::try_from(of[row]).ok(),
+            Truth::Labels(_) => None,
+        }
+    }
+
+    /// Whether a class or label is the image's; none where nobody knows.
+    pub(crate) fn holds(&self, row: usize, class: usize) -> Option<bool> {
+        match &self.truth {
+            Truth::Classes(of) => Some(of[row] == class as i64),
+            Truth::Labels(of) => {
+                let entry = of[row * self.classes.len() + class];
+                (!entry.is_nan()).then_some(entry > 0.5)
+            }
+        }
+    }
+
+    /// The images of `rows` as `[rows, 1, h, w]` float32 of 0 to 255, on the CPU.
+    pub(crate) fn batch(&self, rows: &[usize], normalise: Normalise) -> Result<Tensor> {
+        let [_, height, width] = self.size;
+        let mut values = Vec::with_capacity(rows.len() * height * width);
+        let length = height * width * if self.wide { 4 } else { 2 };
+        for row in rows {
+            let image = &self.pixels[self.start + row * length..][..length];
+            // By value, since a small array shares its file with others and may lie anywhere in it.
+            if self.wide {
+                let (image, _) = image.as_chunks::<4>();
+                push(&mut values, image.iter().map(|bytes| f32::from_le_bytes(*bytes)), normalise, 1.0);
+            } else {
+                let (image, _) = image.as_chunks::<2>();
+                push(&mut values, image.iter().map(|bytes| f32::from(u16::from_le_bytes(*bytes))), normalise, f32::from(u16::MAX));
+            }
+        }
+        Ok(Tensor::from_slice(&values).view([rows.len() as i64, 1, height as i64, width as i64]))
+    }
+
+    /// The truth of `rows` on the CPU: classes `[rows]` int64, labels `[rows, k]` float32.
+    pub(crate) fn targets(&self, rows: &[usize]) -> Tensor {
+        match &self.truth {
+            Truth::Classes(of) => Tensor::from_slice(&rows.iter().map(|row| of[*row]).collect::<Vec<_>>()),
+            Truth::Labels(of) => {
+                let width = self.classes.len();
+                let entries: Vec<f32> = rows.iter().flat_map(|row| &of[row * width..][..width]).copied().collect();
+                Tensor::from_slice(&entries).view([rows.len() as i64, width as i64])
+            }
+        }
+    }
+
+    /// How many figures the loss of `rows` is a mean of: images, or labels that somebody knows.
+    pub(crate) fn weight(&self, rows: &[usize]) -> f64 {
+        match &self.truth {
+            Truth::Classes(_) => rows.len() as f64,
+            Truth::Labels(of) => {
+                let width = self.classes.len();
+                rows.iter().flat_map(|row| &of[row * width..][..width]).filter(|entry| !entry.is_nan()).count() as f64
+            }
+        }
     }
 }
 
-fn view<'a, T>(bytes: &'a [u8]) -> Result<Option<ArrayView3<'a, T>>>
-where
-    ArrayView3<'a, T>: ViewNpyExt<'a>,
-{
-    match ViewNpyExt::view_npy(bytes) {
-        Ok(view) => Ok(Some(view)),
-        Err(ViewNpyError::WrongDescriptor(_)) => Ok(None),
-        Err(error) => Err(error).context("X.npy is not [n, h, w]"),
+/// What `y.npy` says, of how many images, and the names of its classes or labels.
+fn truth(bytes: &[u8], classes: Vec<String>, labels: Option<Vec<String>>) -> Result<(Truth, usize, Vec<String>)> {
+    if let Some(names) = labels {
+        let entries: Array2<f32> = ndarray_npy::ReadNpyExt::read_npy(bytes).context("y.npy is not [n, labels] of float32")?;
+        ensure!(
+            !names.is_empty() && entries.ncols() == names.len(),
+            "y.npy has {} columns, role.json names {} labels",
+            entries.ncols(),
+            names.len()
+        );
+        let odd = entries.iter().position(|entry| !(entry.is_nan() || [0.0, 1.0, -1.0].contains(entry)));
+        ensure!(odd.is_none(), "row {} of y.npy has an entry that is none of 1, 0, -1 and NaN", odd.unwrap_or_default() / names.len());
+        let count = entries.nrows();
+        return Ok((Truth::Labels(entries.into_iter().collect()), count, names));
     }
+    let of: Array1<i64> = ndarray_npy::ReadNpyExt::read_npy(bytes).context("y.npy is not [n] of int64")?;
+    ensure!(classes.len() >= 2, "a classifier needs at least two classes; role.json names {}", classes.len());
+    if let Some(row) = of.iter().position(|class| !(0..classes.len() as i64).contains(class)) {
+        bail!("row {row} has class {} of {}", of[row], classes.len());
+    }
+    let count = of.len();
+    Ok((Truth::Classes(of.to_vec()), count, classes))
 }
 
 fn push(values: &mut Vec<f32>, pixels: impl Iterator<Item = f32> + Clone, normalise: Normalise, full: f32) {

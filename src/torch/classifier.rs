@@ -4,20 +4,22 @@
 
 use crate::arrays::Arrays;
 use crate::backbones::Backbone;
+use crate::feed::Feed;
+use crate::graph::{Padding, Start};
 use crate::job::Job;
-use crate::keras_h5::Layers;
-use crate::layers::{Layer, dense, global_average};
+use crate::layers::{Layer, convolve, dense, kernel, pads};
 use crate::network::{Mode, Network};
-use crate::pixels::Scaling;
+use crate::pixels::{Scaling, channels_last};
+use crate::predicted::Predicted;
+use crate::pretrained::load_trunk;
 use crate::seeds::derive;
 use crate::weights::{Named, assign, from_bytes, to_bytes, variables};
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use tomograph::stage::Part;
-use tomograph::stages::classifier_train::{ClassifierTrain, Normalise};
-use tomograph::stats::{Confusion, auc};
-use tomograph::table::Table;
+use tomograph::stages::classifier_train::{ClassifierTrain, Input, Load, Normalise, Pooling, Task, Uncertain};
+use tomograph::stages::training::Trains;
 
 /// What `model.json` says: all that is needed to build the network and feed it, and how the kept epoch did.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,8 +36,16 @@ pub(crate) struct Recipe {
     pub(crate) dense: Vec<u32>,
     pub(crate) dropout: f64,
     pub(crate) bn_momentum: f64,
-    /// Class names in the order of the outputs; for two, the positive one is the last.
+    /// Names of classes or labels in the order of the outputs; of two classes, the positive one is the last.
     pub(crate) classes: Vec<String>,
+    #[serde(default)]
+    pub(crate) task: Task,
+    #[serde(default)]
+    pub(crate) uncertain: Uncertain,
+    #[serde(default)]
+    pub(crate) channels: Input,
+    #[serde(default)]
+    pub(crate) pooling: Pooling,
     /// The kept epoch, counted from 1, and the params of the training that chose it.
     pub(crate) epoch: u64,
     /// Figures of the validation set at that epoch.
@@ -64,6 +74,10 @@ impl Recipe {
             dropout: params.dropout,
             bn_momentum: params.bn_momentum,
             classes: arrays.classes.clone(),
+            task: params.task,
+            uncertain: params.uncertain,
+            channels: params.input,
+            pooling: params.pooling,
             epoch: 0,
             validation: Validation::default(),
         })
@@ -76,28 +90,40 @@ pub(crate) struct Classifier {
     pub(crate) device: Device,
     /// Every variable by the name of its Keras layer, running statistics included.
     pub(crate) variables: Named,
+    /// What the backbone computes in.
+    pub(crate) kind: Kind,
+    /// One grey channel → three, where that is learnt.
+    mix: Option<Mix>,
     trunk: Network,
+    /// Layers of the backbone, from the first, that do not learn.
+    frozen: usize,
     head: Vec<Layer>,
     /// Owns the variables.
     _store: nn::VarStore,
 }
 
 impl Classifier {
-    /// A network with fresh variables that follow from `seed`, the trunk's from `weights` where given.
-    pub(crate) fn new(recipe: Recipe, seed: u64, weights: Option<Layers>, device: Device) -> Result<Self> {
+    /// A network whose variables follow from `seed` but for what the port `weights` brings.
+    pub(crate) fn new(recipe: Recipe, seed: u64, weights: Option<(&Part, Load)>, device: Device) -> Result<Self> {
         let backbone = Backbone::named(&recipe.backbone)?;
         let least = backbone.min_side() as usize;
         let [height, width] = recipe.input;
         ensure!(
             height >= least && width >= least,
-            "the images are {height} × {width} pixels, but {} needs at least {least}",
+            "the images are {height} × {width} pixels, but {} needs at least {least}: set `size` of images.prepare",
             backbone.name
         );
         let store = nn::VarStore::new(device);
         tch::manual_seed(derive(&[seed, u64::MAX]));
         let trunk = backbone.build(&store.root(), Some(recipe.bn_momentum));
-        if let Some(layers) = weights {
-            layers.load(backbone, false, &variables(&store))?;
+        // All of a model is loaded once the head is there too.
+        let (all, weights) = match weights {
+            Some((part, Load::All)) if part.tree.files.contains_key("model.json") => (Some(part), None),
+            Some((part, _)) => (None, Some(part)),
+            None => (None, None),
+        };
+        if let Some(part) = weights {
+            load_trunk(part, "weights", backbone, &variables(&store))?;
         }
         let mut head = Vec::new();
         let mut inward = backbone.features;
@@ -106,13 +132,62 @@ impl Classifier {
             inward = i64::from(*units);
         }
         head.push(dense(&(store.root() / "predictions"), inward, recipe.classes.len() as i64));
-        Ok(Self { variables: variables(&store), recipe, device, trunk, head, _store: store })
+        let mix = (recipe.channels == Input::Learned).then(|| mix(&(store.root() / "input_mix")));
+        let variables = variables(&store);
+        if let Some(part) = all {
+            take(&recipe, &variables, part).context("port `weights`")?;
+        }
+        Ok(Self { variables, recipe, device, kind: Kind::Float, mix, trunk, frozen: 0, head, _store: store })
     }
 
-    /// Logits `[n, classes]` of `[n, 1, h, w]` grey images of 0 to 255.
+    /// Lets only some of the backbone's layers learn.
+    pub(crate) fn freeze(&mut self, trains: &Trains) -> Result<()> {
+        let names = self.trunk.names();
+        self.frozen = match trains {
+            Trains::All => 0,
+            Trains::Head => names.len(),
+            Trains::Last(blocks) => {
+                let ends = self.trunk.blocks();
+                ends.len().checked_sub(*blocks as usize + 1).map_or(0, |at| ends[at].1)
+            }
+            Trains::From(layer) => names.iter().position(|name| name == layer).with_context(|| {
+                let near = names.iter().min_by_key(|name| strsim::damerau_levenshtein(name, layer)).copied().unwrap_or_default();
+                let ends: Vec<&str> = self.trunk.blocks().into_iter().map(|(name, _)| name).collect();
+                let name = &self.recipe.backbone;
+                format!(
+                    "param `trains`: {name} has no layer `{layer}`; the nearest name is `{near}`, and blocks end with {}",
+                    ends.join(", ")
+                )
+            })?,
+        };
+        for name in self.trunk.frozen_variables(self.frozen) {
+            if let Some(variable) = self.variables.get(&name) {
+                let _ = variable.set_requires_grad(false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any batch normalisation learns statistics.
+    pub(crate) fn has_statistics(&self) -> bool {
+        // The running figures say that a layer has them, and they want no gradient: its offset does.
+        let learns = |name: &str| self.variables.get(name).is_some_and(|variable| variable.requires_grad());
+        self.variables.keys().filter_map(|name| name.strip_suffix(".running_mean")).any(|layer| learns(&format!("{layer}.bias")))
+    }
+
+    /// Logits `[n, classes]` in single precision of `[n, 1, h, w]` grey images of 0 to 255.
     pub(crate) fn logits(&self, images: &Tensor, train: bool) -> Tensor {
-        let mode = if train { Mode::Train { frozen: 0 } } else { Mode::Infer };
-        let mut xs = global_average(&self.trunk.forward(&self.recipe.scaling.apply(images), mode));
+        let xs = match &self.mix {
+            Some(mix) => mix(&channels_last(&(images / 255.0))),
+            None => self.recipe.scaling.apply(images),
+        };
+        let xs = xs.to_kind(self.kind);
+        let mode = if train { Mode::Train { frozen: self.frozen } } else { Mode::Infer };
+        let maps = self.trunk.forward(&xs, mode);
+        let mut xs = match self.recipe.pooling {
+            Pooling::Average => maps.mean_dim([2i64, 3].as_slice(), false, Kind::Float),
+            Pooling::Max => maps.amax([2i64, 3].as_slice(), false).to_kind(Kind::Float),
+        };
         for (number, layer) in self.head.iter().enumerate() {
             // The authors' network drops before its first two dense layers.
             if train && number < 2 && self.recipe.dropout > 0.0 {
@@ -126,24 +201,24 @@ impl Classifier {
         xs
     }
 
-    /// Probabilities of every image, and their cross-entropy. `tell` hears how many are done.
+    /// What it says of every image. `tell` hears how many are done.
     pub(crate) fn predict(&self, arrays: &Arrays, batch: usize, tell: &dyn Fn(usize)) -> Result<Predicted> {
-        let rows: Vec<usize> = (0..arrays.len()).collect();
-        let mut predicted = Predicted { scores: Vec::with_capacity(rows.len()), loss: 0.0 };
-        for rows in rows.chunks(batch) {
-            let images = arrays.batch(rows, self.recipe.normalise, self.device)?;
-            let logits = no_grad(|| self.logits(&images, false)).to_device(Device::Cpu).to_kind(Kind::Double);
-            // In double precision, so that sure scores do not become equal ones.
-            let shares = logits.log_softmax(-1, Kind::Double);
-            let shares: Vec<Vec<f64>> = Vec::try_from(&shares).context("cannot read the scores")?;
-            for (row, shares) in rows.iter().zip(shares) {
-                ensure!(shares.iter().all(|share| !share.is_nan()), "the network gives no number for item {}", arrays.items[*row]);
-                predicted.loss -= shares[arrays.classes_of[*row] as usize] / arrays.len() as f64;
-                predicted.scores.push(shares.into_iter().map(f64::exp).collect());
+        let (rows, normalise) = (arrays.len(), self.recipe.normalise);
+        let job = |at: u64| {
+            let first = at as usize * batch;
+            (first < rows).then(|| (first..rows.min(first + batch)).collect::<Vec<_>>())
+        };
+        let feed = Feed { job: &job, prepare: &|rows: Vec<usize>| arrays.batch(&rows, normalise), threads: 1 };
+        let logits = feed.run(0, |ahead| {
+            let mut found = Vec::new();
+            for step in 0..rows.div_ceil(batch) {
+                let images = ahead.next()?.to_device(self.device);
+                found.push(no_grad(|| self.logits(&images, false)));
+                tell(rows.min((step + 1) * batch));
             }
-            tell(predicted.scores.len());
-        }
-        Ok(predicted)
+            Ok(found)
+        })?;
+        Predicted::of(&Tensor::cat(&logits, 0), arrays)
     }
 
     /// Writes `model.safetensors` and `model.json` to an output port.
@@ -156,63 +231,40 @@ impl Classifier {
 
     /// Builds the classifier of a `model` artifact.
     pub(crate) fn load(part: &Part, device: Device) -> Result<Self> {
-        let recipe: Recipe = serde_json::from_slice(&part.tree.read("model.json")?).context("model.json")?;
-        ensure!(recipe.architecture == "classifier", "the model is a {}, where a classifier is wanted", recipe.architecture);
+        let (recipe, values) = read(part)?;
         let classifier = Self::new(recipe, 0, None, device)?;
-        let (values, _) = from_bytes(&part.tree.read("model.safetensors")?).context("model.safetensors")?;
         assign(&classifier.variables, &values).context("model.safetensors")?;
         Ok(classifier)
     }
 }
 
-/// What a classifier says of some arrays.
-pub(crate) struct Predicted {
-    /// Probability of each class, by image.
-    pub(crate) scores: Vec<Vec<f64>>,
-    /// Mean cross-entropy.
-    pub(crate) loss: f64,
+/// The recipe and the values of a `model` artifact.
+fn read(part: &Part) -> Result<(Recipe, Named)> {
+    let recipe: Recipe = serde_json::from_slice(&part.tree.read("model.json")?).context("model.json")?;
+    ensure!(recipe.architecture == "classifier", "the model is a {}, where a classifier is wanted", recipe.architecture);
+    let (values, _) = from_bytes(&part.tree.read("model.safetensors")?).context("model.safetensors")?;
+    Ok((recipe, values))
 }
 
-impl Predicted {
-    /// The likelier class of an image, the first of equal ones.
-    fn decision(scores: &[f64]) -> usize {
-        (1..scores.len()).fold(0, |best, class| if scores[class] > scores[best] { class } else { best })
-    }
+/// Grey `[n, 1, h, w]` → `[n, 3, h, w]`.
+type Mix = Box<dyn Fn(&Tensor) -> Tensor>;
 
-    /// Counts by truth and decision.
-    pub(crate) fn confusion(&self, arrays: &Arrays) -> Confusion {
-        let decisions = self.scores.iter().map(|scores| Self::decision(scores));
-        Confusion::of(arrays.classes.len(), arrays.classes_of.iter().map(|class| *class as usize).zip(decisions))
-    }
+/// Keras `Conv2D(3, 3, padding="same")` on one channel.
+fn mix(path: &nn::Path) -> Mix {
+    let weight = kernel(path, "weight", &[3, 1, 3, 3], Start::Glorot);
+    let bias = path.zeros("bias", &[3]);
+    Box::new(move |xs| convolve(xs, &weight, Some(&bias), 1, pads(Padding::Same, xs, [3, 3], 1), 1))
+}
 
-    /// Area under the ROC curve: of the last class for two, else the mean of each against the rest. None where a class is absent.
-    pub(crate) fn auc(&self, arrays: &Arrays) -> Option<f64> {
-        let of = |class: usize| {
-            let scores: Vec<f64> = self.scores.iter().map(|scores| scores[class]).collect();
-            let positive: Vec<bool> = arrays.classes_of.iter().map(|one| *one as usize == class).collect();
-            auc(&scores, &positive)
-        };
-        match arrays.classes.len() {
-            2 => of(1),
-            classes => Some((0..classes).map(of).sum::<Option<f64>>()? / classes as f64),
-        }
-    }
-
-    /// The `predictions` artifact.
-    pub(crate) fn table(&self, arrays: &Arrays) -> Table {
-        let fixed = ["item", "subject", "label", "predicted"].map(str::to_owned);
-        let mut table = Table::new(fixed.into_iter().chain(arrays.classes.iter().map(|class| format!("score_{class}"))));
-        for (row, scores) in self.scores.iter().enumerate() {
-            let class = |class: usize| arrays.classes[class].clone();
-            let mut values = vec![
-                arrays.items[row].clone(),
-                arrays.subjects[row].clone(),
-                class(arrays.classes_of[row] as usize),
-                class(Self::decision(scores)),
-            ];
-            values.extend(scores.iter().map(|score| format!("{score:?}")));
-            table.rows.push(values);
-        }
-        table
-    }
+/// Copies another classifier into the variables of a new one.
+fn take(recipe: &Recipe, variables: &Named, part: &Part) -> Result<()> {
+    let (other, values) = read(part)?;
+    ensure!(other.backbone == recipe.backbone, "the model's backbone is {}, where {} is wanted", other.backbone, recipe.backbone);
+    ensure!(
+        other.classes == recipe.classes && other.task == recipe.task,
+        "the model knows the classes {:?}, the images have {:?}: set `load` to \"trunk\"",
+        other.classes,
+        recipe.classes
+    );
+    assign(variables, &values).context("set `load` to \"trunk\", or the same `dense` and `input` as the model has")
 }

@@ -32,7 +32,7 @@ pub(crate) fn features(params: &ClassifierFeatures, job: &Job, asked: &Asked) ->
         let mut rows: Vec<usize> = places.iter().map(row).collect::<Result<_>>()?;
         // Filled up, since what an image gives may depend on how many go with it.
         rows.resize(batch, rows[0]);
-        let images = arrays.batch(&rows, params.normalise, job.device)?;
+        let images = arrays.batch(&rows, params.normalise)?.to_device(job.device);
         let pooled: Tensor = no_grad(|| global_average(&trunk.forward(&backbone.scaling.apply(&images), Mode::Infer)));
         let pooled = pooled.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
         for (at, place) in places.iter().enumerate() {

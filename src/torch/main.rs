@@ -1,12 +1,13 @@
 //! `tomograph-torch`: everything that needs libtorch. Started by `tomograph`, seldom by people.
 
-mod adam;
 mod arrays;
+mod augment;
 mod backbones;
 mod classifier;
 mod evaluate;
 mod failure;
 mod features;
+mod feed;
 mod fit;
 mod graph;
 mod image_features;
@@ -15,14 +16,21 @@ mod job;
 mod keras_h5;
 mod keras_load;
 mod layers;
+mod loss;
 mod network;
+mod optimiser;
 #[cfg(test)]
 mod parity;
 mod pixels;
+mod precision;
+mod predicted;
 mod pretrained;
+mod schedule;
 mod seeds;
+mod speed;
 mod state;
 mod train;
+mod training;
 mod variables;
 mod weights;
 mod work;

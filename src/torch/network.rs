@@ -15,7 +15,8 @@ use tch::{Kind, Tensor, no_grad};
 pub(crate) enum Mode {
     /// Every layer as in inference; gradients flow unless the caller forbids it.
     Infer,
-    /// The first `frozen` layers of [`Network::names`] as in inference and without gradient, the others as in training.
+    /// The first `frozen` layers of [`Network::names`] as in inference, and without gradient unless the input wants one; the
+    /// others as in training.
     Train { frozen: usize },
 }
 
@@ -110,7 +111,8 @@ impl Network {
                 Op::Input => vec![Made { xs: xs.shallow_clone(), ours: false }],
                 _ => layer.inputs.iter().map(|input| self.take(&mut made, &mut left, *input)).collect(),
             };
-            let frozen = matches!(mode, Mode::Train { .. }) && !train;
+            // What learns before the network needs its gradient.
+            let frozen = matches!(mode, Mode::Train { .. }) && !train && !xs.requires_grad();
             let run = || compute(layer, &self.parts[at], inputs, train);
             made.push(Some(if frozen { no_grad(run) } else { run() }));
         }

@@ -1,10 +1,10 @@
 //! Whether we compute what Keras computes, by the answers that `tests/parity/gen.py` stored.
 
-use crate::adam::{Adam, Rates};
 use crate::backbones::{BACKBONES, Backbone};
 use crate::graph::{Activation, Graph};
 use crate::layers::{dense, global_average};
 use crate::network::{Mode, Network};
+use crate::optimiser::{Optimiser, Rule};
 use crate::seeds::draw_alone;
 use crate::weights::{Named, from_bytes, variables};
 use tch::{Device, Kind, Tensor, nn, no_grad};
@@ -147,13 +147,13 @@ fn adam_takes_the_steps_of_keras() {
     let answers = Answers::of(include_bytes!("../../tests/parity/adam.safetensors"));
     let variable = Tensor::from_slice(&noise("adam", 16)).set_requires_grad(true);
     let named = Named::from([("x".to_owned(), variable.shallow_clone())]);
-    let mut adam = Adam::new(Rates { learning_rate: 1e-3, epsilon: 1e-7 }, &named);
+    let mut adam = Optimiser::new(Rule::Adam { epsilon: 1e-7, weight_decay: 0.0 }, &named);
     let mut steps = Vec::new();
     for step in 0..5 {
         let gradient = Tensor::from_slice(&noise(&format!("gradient {step}"), 16)) * 10f64.powi(-2 * step);
         // The gradient of a sum of products is the other factor.
         (&variable * gradient).sum(Kind::Float).backward();
-        adam.step(&named);
+        adam.step(&named, 1e-3, None);
         steps.extend(some(&variable));
     }
     answers.assert("steps", &steps, 1e-6);

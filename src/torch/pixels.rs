@@ -38,6 +38,6 @@ fn channels(xs: &Tensor, values: [f64; 3]) -> Tensor {
 }
 
 /// The same values with channels last in memory: convolutions and everything after them then run faster on the CPU.
-fn channels_last(xs: &Tensor) -> Tensor {
+pub(crate) fn channels_last(xs: &Tensor) -> Tensor {
     xs.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }

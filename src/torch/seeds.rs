@@ -21,6 +21,24 @@ pub(crate) fn shuffled(count: usize, parts: &[u64]) -> Vec<usize> {
     order
 }
 
+/// `count` numbers in [0, 1).
+pub(crate) fn uniform(parts: &[u64], count: usize) -> Vec<f64> {
+    let mut stream = stream(parts);
+    let mut next = || {
+        let mut bytes = [0; 8];
+        stream.fill(&mut bytes);
+        // The 53 bits that a double holds.
+        (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// A number for a name.
+pub(crate) fn named(name: &str) -> u64 {
+    let digest = blake3::hash(name.as_bytes());
+    digest.as_bytes()[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 fn stream(parts: &[u64]) -> blake3::OutputReader {
     let mut hasher = blake3::Hasher::new_derive_key("tomograph 2026 random numbers");
     for part in parts {

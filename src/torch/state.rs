@@ -1,12 +1,14 @@
 //! A training's resumable state on disk: one file, whole or ignored, written by one process.
 //!
-//! The file is a mark, the BLAKE3 digest of the rest, and safetensors bytes: variables, Adam's moments and the best
-//! variables so far, with where the training stands as JSON. Knows nothing of networks.
+//! The file is a mark, the BLAKE3 digest of the rest, and safetensors bytes: variables, what the optimiser remembers, the best
+//! variables so far and the outputs of the epoch, with where the training stands as JSON. Knows nothing of networks.
 
+use crate::schedule::Plateau;
 use crate::weights::{Named, from_bytes, to_bytes};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use std::time::Duration;
 use tomograph::content::Digest;
 
 /// Raised when the state changes shape: older ones are then ignored.
-const MARK: &[u8; 8] = b"tgstate1";
+const MARK: &[u8; 8] = b"tgstate2";
 
 /// Seconds to wait for the lock of a process that is about to die.
 const PATIENCE: u64 = 10;
@@ -29,23 +31,20 @@ pub(crate) struct Stand {
     pub(crate) epochs: u64,
     pub(crate) step: u64,
     pub(crate) steps: u64,
-    /// Sums over the images seen in this epoch: loss, figure, images.
-    pub(crate) sums: [u64; 2],
+    /// Loss summed over the images seen in this epoch, and their number.
+    pub(crate) loss: u64,
     pub(crate) seen: u64,
+    pub(crate) plateau: Plateau,
+    /// What the loss is multiplied by in half precision, and the steps since it changed.
+    pub(crate) scale: (u64, u64),
     /// The kept epoch and its score.
     pub(crate) kept: Option<(u64, u64)>,
     /// One row per epoch done.
     pub(crate) history: Vec<Vec<Option<u64>>>,
 }
 
-/// The tensors of a state.
-pub(crate) struct Tensors {
-    pub(crate) variables: Named,
-    pub(crate) first: Named,
-    pub(crate) second: Named,
-    /// Empty until an epoch has been kept.
-    pub(crate) best: Named,
-}
+/// The tensors of a state, by what they are (`variable`, `best`, `outputs`, the optimiser's own), then by name.
+pub(crate) type Tensors = BTreeMap<String, Named>;
 
 /// The state's folder, locked while this lives.
 pub(crate) struct StateFolder {
@@ -80,11 +79,11 @@ impl StateFolder {
         ensure!(Digest::of(rest).0 == digest, "it is torn");
         let (named, about) = from_bytes(rest)?;
         let stand = serde_json::from_str(&about.context("it does not say where it stands")?).context("it is of another shape")?;
-        let part = |prefix: &str| {
-            let own = named.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.shallow_clone())));
-            own.collect::<Named>()
-        };
-        let tensors = Tensors { variables: part("variable/"), first: part("first/"), second: part("second/"), best: part("best/") };
+        let mut tensors = Tensors::new();
+        for (name, tensor) in named {
+            let (what, name) = name.split_once('/').context("it is of another shape")?;
+            tensors.entry(what.to_owned()).or_default().insert(name.to_owned(), tensor);
+        }
         Ok(Some((stand, tensors)))
     }
 
@@ -123,8 +122,10 @@ mod tests {
             epochs: 1,
             step: 2,
             steps: 5,
-            sums: [0.1f64.to_bits(), 0],
+            loss: 0.1f64.to_bits(),
             seen: 6,
+            plateau: Plateau::new(),
+            scale: (1, 2),
             kept: Some((1, 7)),
             history: vec![vec![None, Some(3)]],
         }
@@ -138,8 +139,8 @@ mod tests {
         let named = Named::from([("a.weight".to_owned(), Tensor::from_slice(&[1f32, 2.0]))]);
         state.write(&stand(), &[("variable", &named), ("best", &named)]).unwrap();
         let (back, tensors) = state.read().unwrap().unwrap();
-        assert_eq!((back, tensors.best.len(), tensors.first.len()), (stand(), 1, 0));
-        assert_eq!(tensors.variables["a.weight"], named["a.weight"]);
+        assert_eq!((back, tensors["best"].len(), tensors.contains_key("first")), (stand(), 1, false));
+        assert_eq!(tensors["variable"]["a.weight"], named["a.weight"]);
 
         let mut bytes = std::fs::read(folder.path().join("state")).unwrap();
         let last = bytes.len() - 1;

@@ -1,81 +1,164 @@
 //! The work of `classifier.train`.
 
-use crate::adam::Rates;
 use crate::arrays::Arrays;
+use crate::augment::augment;
 use crate::classifier::{Classifier, Recipe, Validation};
-use crate::fit::{Judged, Plan, Step, fit};
+use crate::fit::{Judged, Learner, Moment, Plan, Step, fit};
 use crate::job::Job;
-use crate::keras_h5::Layers;
+use crate::loss::Loss;
+use crate::optimiser::Rule;
+use crate::precision;
+use crate::predicted::Predicted;
 use anyhow::{Context as _, Result, bail, ensure};
-use tch::{Kind, no_grad};
+use tch::Tensor;
 use tomograph::content::Digest;
 use tomograph::stage::{Inputs, Params};
-use tomograph::stages::classifier_train::{ClassifierTrain, Score};
+use tomograph::stages::classifier_train::{ClassifierTrain, Score, Task};
+use tomograph::stages::training::{OptimiserName, Precision};
 use tomograph::table::Table;
+
+/// Columns of the history behind `epoch`.
+const COLUMNS: [&str; 7] =
+    ["learning_rate", "train_loss", "train_accuracy", "train_auc", "validation_loss", "validation_accuracy", "validation_auc"];
+
+/// Keras' `weight_decay` of AdamW.
+const WEIGHT_DECAY: f64 = 0.004;
+
+/// Images of a step as the network is to get them, and what is true of them, on the CPU.
+struct Batch {
+    rows: Vec<usize>,
+    images: Tensor,
+    targets: Tensor,
+}
 
 /// Trains, and writes `model`, `history` and `predictions`.
 pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
     let inputs = job.cx.inputs;
-    let learn = Arrays::open(inputs.one("train")?, "train", &["train"])?;
-    let check = Arrays::open(inputs.one("validation")?, "validation", &["validation"])?;
-    suit(&learn, &check, params.score)?;
-    let weights = inputs.optional("weights")?.map(|part| -> Result<Layers> {
-        let name = part.tree.only_file().context("port `weights`")?;
-        Layers::read_blob(part.tree.file(name)?).with_context(|| format!("port `weights`: {}", part.tree.shown(name)))
-    });
-    let recipe = Recipe::of(params, &learn)?;
-    let mut classifier = Classifier::new(recipe, params.seed, weights.transpose()?, job.device).context("building the network")?;
-    let batch = params.batch as usize;
+    let open = |port: &str| -> Result<Arrays> { Ok(Arrays::open(inputs.one(port)?, port, &[port])?.settle(params.uncertain)) };
+    let (learn, check) = (open("train")?, open("validation")?);
+    suit(params, &learn, &check)?;
+    precision::prepare(job.device, params.deterministic)?;
+    let kind = precision::kind(params.precision, job.device)?;
+    let weights = inputs.optional("weights")?.map(|part| (part, params.load));
+    let mut classifier = Classifier::new(Recipe::of(params, &learn)?, params.seed, weights, job.device).context("building the network")?;
+    classifier.kind = kind;
+    classifier.freeze(&params.trains)?;
+    warn(params, &learn, &classifier, job);
+
+    let loss = Loss::new(params.task, params.label_smoothing, &params.class_weights, &learn, job.device)?;
+    let prepare = |rows: &[usize]| {
+        let (images, targets) = (learn.batch(rows, params.normalise)?, learn.targets(rows));
+        // So that the copy to a GPU need not wait for what it computes.
+        let pinned = |tensor: Tensor| if job.device.is_cuda() { tensor.pin_memory(job.device) } else { tensor };
+        Ok(Batch { rows: rows.to_vec(), images: pinned(images), targets: pinned(targets) })
+    };
+    let mut step = |batch: &Batch, moment: Moment| {
+        let there = |tensor: &Tensor| match job.device.is_cuda() {
+            true => tensor.internal_to_copy((tensor.kind(), job.device), true),
+            false => tensor.shallow_clone(),
+        };
+        let items: Vec<&str> = batch.rows.iter().map(|row| learn.items[*row].as_str()).collect();
+        let images = augment(&there(&batch.images), &items, &params.augment, params.seed, moment.epoch);
+        tch::manual_seed(moment.draw);
+        let outputs = classifier.logits(&images, true);
+        Ok(Step { loss: loss.of(&outputs, &there(&batch.targets)), outputs })
+    };
+    let micro = params.micro_batch.unwrap_or(params.batch) as usize;
+    let mut judge = |outputs: &Tensor| {
+        judge(params.score, &Predicted::of(outputs, &learn)?, &learn, &classifier.predict(&check, micro, &|_| {})?, &check)
+    };
     let plan = Plan {
         of: of(params, inputs)?,
         seed: params.seed,
         epochs: params.epochs,
-        batch,
+        patience: params.patience,
+        batch: params.batch as usize,
+        micro,
         rows: learn.len(),
-        rates: Rates { learning_rate: params.learning_rate, epsilon: params.epsilon },
+        outputs: learn.classes.len(),
+        rule: rule(params),
+        rate: params.learning_rate,
+        schedule: &params.schedule,
+        clip: params.clip,
+        scaled: params.precision == Precision::F16,
+        device: job.device,
+        feeders: if job.device.is_cuda() { job.cx.threads.clamp(1, 4) } else { 1 },
         state: &job.state,
         state_every: job.state_every,
     };
-    let mut step = |rows: &[usize]| {
-        let images = learn.batch(rows, params.normalise, job.device)?;
-        let targets = learn.targets(rows, job.device);
-        let logits = classifier.logits(&images, true);
-        let right = no_grad(|| logits.argmax(-1, false).eq_tensor(&targets).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]));
-        Ok(Step { loss: logits.cross_entropy_for_logits(&targets), figure: right })
-    };
-    let mut judge = || {
-        let predicted = classifier.predict(&check, batch, &|_| {})?;
-        let (loss, accuracy, auc) = (predicted.loss, predicted.confusion(&check).accuracy(), predicted.auc(&check));
-        ensure!(loss.is_finite(), "the validation loss is {loss}: a lower `learning_rate` may help");
-        let (score, text) = match params.score {
-            Score::Auc => (auc, "auc"),
-            Score::Accuracy => (accuracy, "accuracy"),
-            Score::Loss => (Some(-loss), "validation loss"),
-        };
-        let score = score.context("the validation figure has no value")?;
-        Ok(Judged { columns: vec![Some(loss), accuracy, auc], score, text: format!("{text} {:.3}", score.abs()) })
-    };
-    let fitted = fit(&plan, &classifier.variables, job.cx.note, &mut step, &mut judge)?;
+    let item = |row: usize| learn.items[row].clone();
+    let weight = |rows: &[usize]| learn.weight(rows);
+    let learner = Learner { prepare: &prepare, step: &mut step, weight: &weight, judge: &mut judge, item: &item };
+    let fitted = fit(&plan, &classifier.variables, job.cx.note, learner)?;
 
     let kept = &fitted.history[fitted.epoch as usize - 1];
     classifier.recipe.epoch = fitted.epoch;
-    classifier.recipe.validation = Validation { loss: kept[2], accuracy: kept[3], auc: kept[4] };
+    classifier.recipe.validation = Validation { loss: kept[4], accuracy: kept[5], auc: kept[6] };
     classifier.save(job, "model")?;
-    let mut history = Table::new(["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "validation_auc"]);
-    for (epoch, row) in (1..).zip(&fitted.history) {
-        let values = row.iter().map(|value| value.map_or_else(String::new, |value| format!("{value:?}")));
-        history.rows.push(std::iter::once(format!("{epoch}")).chain(values).collect());
-    }
-    job.cx.write("history", "history.tsv", &history.to_tsv())?;
-    let predicted = classifier.predict(&check, batch, &|_| {})?;
+    job.cx.write("history", "history.tsv", &history(&fitted.history).to_tsv())?;
+    let predicted = classifier.predict(&check, micro, &|_| {})?;
     job.cx.write("predictions", "predictions.tsv", &predicted.table(&check).to_tsv())
 }
 
+fn rule(params: &ClassifierTrain) -> Rule {
+    match params.optimiser {
+        OptimiserName::Adam => Rule::Adam { epsilon: params.epsilon, weight_decay: 0.0 },
+        OptimiserName::Adamw => Rule::Adam { epsilon: params.epsilon, weight_decay: params.weight_decay.unwrap_or(WEIGHT_DECAY) },
+        OptimiserName::Sgd => Rule::Sgd { momentum: params.momentum, nesterov: params.nesterov },
+    }
+}
+
+/// What may surprise, but is no mistake.
+fn warn(params: &ClassifierTrain, learn: &Arrays, classifier: &Classifier, job: &Job) {
+    let batch = params.batch as usize;
+    if batch > learn.len() {
+        job.cx.warn(format!("`batch` is {batch}, but there are {} training images: every step takes all of them", learn.len()));
+    }
+    let micro = params.micro_batch.map_or(batch, |micro| micro as usize);
+    if micro < batch.min(learn.len()) && classifier.has_statistics() {
+        job.cx.warn(format!(
+            "`micro_batch` is {micro}: batch normalisation sees {micro} images at once, not {batch}, and learns other statistics"
+        ));
+    }
+}
+
+/// The columns of [`COLUMNS`] behind the first two, and the figure that picks the epoch.
+fn judge(score: Score, learnt: &Predicted, learn: &Arrays, predicted: &Predicted, check: &Arrays) -> Result<Judged> {
+    let (loss, accuracy, auc) = (predicted.loss, predicted.accuracy(check), predicted.auc(check));
+    ensure!(loss.is_finite(), "the validation loss is {loss}: a lower `learning_rate` may help");
+    let (figure, text) = match score {
+        Score::Auc => (auc, "auc"),
+        Score::Accuracy => (accuracy, "accuracy"),
+        Score::Loss => (Some(-loss), "validation loss"),
+    };
+    let score = figure.context("the validation figure has no value")?;
+    let columns = vec![learnt.accuracy(learn), learnt.auc(learn), Some(loss), accuracy, auc];
+    Ok(Judged { columns, score, text: format!("{text} {:.3}", score.abs()) })
+}
+
+fn history(rows: &[Vec<Option<f64>>]) -> Table {
+    let mut history = Table::new(std::iter::once("epoch").chain(COLUMNS));
+    for (epoch, row) in (1..).zip(rows) {
+        let values = row.iter().map(|value| value.map_or_else(String::new, |value| format!("{value:?}")));
+        history.rows.push(std::iter::once(format!("{epoch}")).chain(values).collect());
+    }
+    history
+}
+
 /// Whether one can be learnt from and the other can judge.
-fn suit(learn: &Arrays, check: &Arrays, score: Score) -> Result<()> {
+fn suit(params: &ClassifierTrain, learn: &Arrays, check: &Arrays) -> Result<()> {
     let remedy = "give the split a larger share for it";
     ensure!(learn.len() > 0, "there are no training images: {remedy}");
     ensure!(check.len() > 0, "there are no validation images, and they pick the epoch: {remedy}");
+    for (port, arrays) in [("train", learn), ("validation", check)] {
+        match (params.task, arrays.task()) {
+            (Task::Classes, Task::Labels) => bail!("the arrays on port `{port}` have labels, not classes: set `task` to \"labels\""),
+            (Task::Labels, Task::Classes) => {
+                bail!("the arrays on port `{port}` have one class an image: name the columns in the param `labels` of dataset.pack")
+            }
+            _ => {}
+        }
+    }
     ensure!(
         learn.size[1..] == check.size[1..],
         "training images are {:?} pixels, validation images {:?}",
@@ -83,15 +166,29 @@ fn suit(learn: &Arrays, check: &Arrays, score: Score) -> Result<()> {
         &check.size[1..]
     );
     ensure!(learn.classes == check.classes, "training and validation images have other classes: {:?}, {:?}", learn.classes, check.classes);
-    let present = |arrays: &Arrays, class: usize| arrays.classes_of.contains(&(class as i64));
+    let sides = |arrays: &Arrays, class: usize| {
+        let has = |wanted: bool| (0..arrays.len()).any(|row| arrays.holds(row, class) == Some(wanted));
+        (has(true), has(false))
+    };
+    let auc = "there is no AUC to pick the epoch by";
+    let mut judged = false;
     for (class, name) in learn.classes.iter().enumerate() {
-        ensure!(present(learn, class), "no training image has the label {name}: a classifier needs images of every class");
-        if score == Score::Auc && !present(check, class) {
-            bail!(
-                "no validation image has the label {name}, so there is no AUC to pick the epoch by: {remedy}, or set `score` to \"loss\""
-            );
+        let (learnt, (yes, no)) = (sides(learn, class), sides(check, class));
+        judged |= yes && no;
+        if params.task == Task::Labels {
+            ensure!(learnt.0 || learnt.1, "no training image says anything about the label {name}: leave it out of `labels`");
+            continue;
         }
+        ensure!(learnt.0, "no training image has the label {name}: a classifier needs images of every class");
+        ensure!(
+            params.score != Score::Auc || yes,
+            "no validation image has the label {name}, so {auc}: {remedy}, or set `score` to \"loss\""
+        );
     }
+    ensure!(
+        params.score != Score::Auc || judged,
+        "no label is both there and absent among the validation images, so {auc}: {remedy}, or set `score` to \"loss\""
+    );
     Ok(())
 }
 

@@ -50,6 +50,8 @@ mod shell;
 mod space;
 mod study;
 mod tidy;
+#[cfg(feature = "torch")]
+mod tuning;
 mod words;
 
 fn main() -> ExitCode {
@@ -85,6 +87,8 @@ fn main() -> ExitCode {
         shell::trials(),
         seeing::trials(),
         tidy::trials(),
+        #[cfg(feature = "torch")]
+        tuning::trials(),
         words::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), files.into_iter().flatten().collect()).exit_code()
