@@ -13,7 +13,7 @@ mod port;
 mod value;
 
 pub use context::{Context, Inputs, Note, Part};
-pub use item::{Aside, Each, Item, ItemFile, Made, Row, item_name, rows_of_index};
+pub use item::{Aside, Each, Item, ItemFile, Made, QUARANTINE, Row, item_name, rows_of_index, rows_with_files};
 pub use kind::{Configure, Configured, Kind, MapWork, TorchItems, Work};
 pub use port::{Artifact, Count, Port, Role};
 pub use value::{Coordinates, Value, show_coordinates};
@@ -55,10 +55,12 @@ pub trait Whole: Params {
     fn run(&self, cx: &Context) -> Result<()>;
 }
 
-/// A kind that treats each item alone: what its items are, and how their rows become the output. Caching, quarantine, progress and
-/// gathering are the engine's.
+/// A kind that treats each item alone: what its items are, and how their rows become the outputs. Caching, quarantine, progress and
+/// gathering are the engine's. A row says to which output it belongs ([`Made::port`]); an output other than the main one is there only
+/// where a row belongs to it.
 pub trait Items: Params {
-    /// The item ports, the leading one first; several are matched by `item`. Other ports are whole ports.
+    /// The item ports, the leading one first; several are matched by `item`, and what any of them has in quarantine is in quarantine.
+    /// Other ports are whole ports.
     const ITEMS: &'static [&'static str];
     /// Columns written in the rows that an item gives. `index.tsv` of the output has `item`, these, then
     /// every other column of the leading port's index, carried over.
@@ -80,8 +82,14 @@ pub trait Items: Params {
         Ok(())
     }
 
-    /// Writes the output into the folder, where it is not `index.tsv` and the rows' own files; says whether it did.
-    /// `rows` are those that [`Items::finish`] left. Cheap: nothing of it is cached.
+    /// What a person should know of the rows that [`Items::finish`] left, such as how many lack something: warnings in the log.
+    fn remarks(&self, rows: &[Row]) -> Vec<String> {
+        let _ = rows;
+        Vec::new()
+    }
+
+    /// Writes the main output into the folder, where it is not `index.tsv` and the rows' own files; says whether it did.
+    /// `rows` are those of the main output that [`Items::finish`] left. Cheap: nothing of it is cached.
     fn assemble(&self, inputs: &Inputs, rows: &[Row], output: &Path) -> Result<bool> {
         let _ = (inputs, rows, output);
         Ok(false)

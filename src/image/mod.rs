@@ -2,14 +2,16 @@
 //!
 //! Knows nothing of stages, items or where the bytes come from.
 
+mod mask;
 mod name;
 mod prepare;
 
+pub use mask::Mask;
 pub use name::file_names;
 pub use prepare::{Filter, Fit, Normalise, Prepare, prepare};
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use ::image::{ExtendedColorType, ImageDecoder as _, ImageEncoder as _, ImageFormat, ImageReader, Limits};
+use ::image::{DynamicImage, ExtendedColorType, ImageDecoder as _, ImageEncoder as _, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 
 /// The most pixels a picture may have: five times a large chest radiograph.
@@ -32,7 +34,7 @@ pub struct Grey {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{class}: {reason}")]
 pub struct Unusable {
-    /// `unreadable`, `truncated`, `large` or `blank`.
+    /// `unreadable`, `truncated`, `large`, `blank` or `mask`.
     pub class: &'static str,
     /// A lower-case fragment.
     pub reason: String,
@@ -48,27 +50,8 @@ impl Grey {
     /// Decodes PNG, JPEG or BMP by its first bytes. Grey is kept as it is (fewer than 8 bits become 8); colour becomes
     /// luma by ITU-R BT.709 weights (0.2126, 0.7152, 0.0722); transparency, colour profiles and EXIF orientation are ignored.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unusable> {
-        let broken = |error: ::image::ImageError| Unusable::new("unreadable", reason(&error));
-        let Ok(format) = ::image::guess_format(bytes) else {
-            return Err(Unusable::new("unreadable", "not a PNG, JPEG or BMP file"));
-        };
-        if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp) {
-            return Err(Unusable::new("unreadable", "not a PNG, JPEG or BMP file"));
-        }
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(u16::MAX.into());
-        limits.max_image_height = Some(u16::MAX.into());
-        reader.limits(limits);
-        let decoder = reader.into_decoder().map_err(broken)?;
-        let (width, height) = decoder.dimensions();
-        if u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(Unusable::new("large", format!("{width} x {height} pixels, more than {} million", MAX_PIXELS / 1_000_000)));
-        }
-        if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
-            return Err(Unusable::new("truncated", "the JPEG data end before the end of the image"));
-        }
-        let picture = ::image::DynamicImage::from_decoder(decoder).map_err(broken)?;
+        let picture = picture(bytes)?;
+        let (width, height) = (picture.width(), picture.height());
         let deep = matches!(picture.color().bytes_per_pixel() / picture.color().channel_count(), 2..);
         let (depth, pixels) = match deep {
             true => (16, picture.into_luma16().into_raw()),
@@ -111,6 +94,31 @@ impl Grey {
     }
 }
 
+/// Decodes PNG, JPEG or BMP, whatever its colours.
+fn picture(bytes: &[u8]) -> Result<DynamicImage, Unusable> {
+    let broken = |error: ::image::ImageError| Unusable::new("unreadable", reason(&error));
+    let Ok(format) = ::image::guess_format(bytes) else {
+        return Err(Unusable::new("unreadable", "not a PNG, JPEG or BMP file"));
+    };
+    if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp) {
+        return Err(Unusable::new("unreadable", "not a PNG, JPEG or BMP file"));
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(u16::MAX.into());
+    limits.max_image_height = Some(u16::MAX.into());
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(Unusable::new("large", format!("{width} x {height} pixels, more than {} million", MAX_PIXELS / 1_000_000)));
+    }
+    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
+        return Err(Unusable::new("truncated", "the JPEG data end before the end of the image"));
+    }
+    DynamicImage::from_decoder(decoder).map_err(broken)
+}
+
 /// A 16-bit grey PNG; equal pixels give equal bytes. `pixels` row by row, `width * height` of them.
 pub fn encode_png16(width: u32, height: u32, pixels: &[u16]) -> anyhow::Result<Vec<u8>> {
     let bytes: Vec<u8> = pixels.iter().flat_map(|value| value.to_ne_bytes()).collect();
@@ -149,7 +157,7 @@ fn reason(error: &::image::ImageError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::image::{DynamicImage, Rgb, RgbImage};
+    use ::image::{Rgb, RgbImage};
 
     fn ramp(depth: u8) -> Grey {
         let top = if depth == 8 { 255 } else { 65_535 };

@@ -38,7 +38,9 @@ pub struct Known {
 impl Known {
     /// What the record says of an output port.
     pub fn output(&self, port: &str) -> Result<&OutputRecord> {
-        self.record.outputs.get(port).with_context(|| format!("the record of {} has no output `{port}`", self.record.task))
+        let none =
+            || format!("{} put nothing into its output `{port}`: see `tomograph kinds` for the params that ask for it", self.record.task);
+        self.record.outputs.get(port).with_context(none)
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn carry_out(
     let done = pool::treat(job, &what, &work, &[port], &each)?;
     let tree = match output.artifact {
         Artifact::Table => one_table(job, output, done.rows)?,
-        _ => pool::gather(job, &["file", "width", "height"], port, done.rows, done.aside, what.identified)?,
+        _ => pool::gather(job, &["file", "width", "height"], &[port], done.rows, &done.aside, what.identified)?,
     };
     let outputs = BTreeMap::from([(output.port.clone(), tree)]);
     Ok(Made { outputs, items: done.count, items_ran: done.count - done.known, quarantined: done.quarantined })
@@ -85,7 +85,7 @@ impl MapWork for PerItem<'_> {
             left.with_context(|| misfit(self.output, program))
         };
         let (file, row) = run_once(&alone, self.stage, outputs, self.policy, self.around, &take)?;
-        Ok(Each::Made(vec![MadeItem { item: None, row, files: vec![file] }]))
+        Ok(Each::Made(vec![MadeItem { row, files: vec![file], ..MadeItem::default() }]))
     }
 
     fn finish(&self, rows: &mut Vec<Row>, _: &mut Vec<Aside>) -> Result<()> {

@@ -38,6 +38,8 @@ enum Kept {
 #[serde(deny_unknown_fields)]
 struct KeptRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    port: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     item: Option<String>,
     row: Vec<(String, String)>,
     /// Path, digest, bytes.
@@ -109,7 +111,7 @@ impl<'s> Items<'s> {
                         files.push((path, file.digest, file.size));
                         places.push(file.place);
                     }
-                    rows.push(KeptRow { item: one.item, row: one.row, files });
+                    rows.push(KeptRow { port: one.port, item: one.item, row: one.row, files });
                 }
                 Kept::Made(rows)
             }
@@ -222,7 +224,7 @@ fn unfold(kept: Kept, places: Vec<Place>, item: &Item) -> Treated {
         let mut values = item.row.clone();
         values.extend(one.row);
         let files = one.files.into_iter().zip(places.by_ref()).map(|((path, digest, size), place)| (path, FileRef { digest, size, place }));
-        Row { item: one.item.unwrap_or_else(|| item.item.clone()), values, files: files.collect() }
+        Row { port: one.port, item: one.item.unwrap_or_else(|| item.item.clone()), values, files: files.collect() }
     };
     Treated::Rows(rows.into_iter().map(row).collect())
 }
@@ -258,6 +260,7 @@ mod tests {
     #[test]
     fn what_is_kept_comes_back_under_another_name() {
         let kept = Kept::Made(vec![KeptRow {
+            port: None,
             item: None,
             row: vec![("width".into(), "2".into())],
             files: vec![("x.png".into(), Digest::of(b"x"), 1)],
@@ -268,5 +271,14 @@ mod tests {
         let Treated::Rows(rows) = unfold(again, vec![place.clone()], &item("b", "1", &[("label", "y")])) else { panic!("rows") };
         assert_eq!((rows[0].item.as_str(), rows[0].values["label"].as_str(), rows[0].values["width"].as_str()), ("b", "y", "2"));
         assert_eq!(rows[0].files[0].1.place, place);
+    }
+
+    #[test]
+    fn what_was_kept_before_rows_had_ports_is_still_found() {
+        let of = |row: &KeptRow| serde_json::to_string(&Kept::Made(vec![row.clone()])).unwrap();
+        let mut row = KeptRow { port: None, item: None, row: Vec::new(), files: Vec::new() };
+        assert_eq!(of(&row), r#"{"made":[{"row":[],"files":[]}]}"#);
+        row.port = Some("masks".into());
+        assert_eq!(serde_json::from_str::<Kept>(&of(&row)).unwrap(), Kept::Made(vec![row]));
     }
 }

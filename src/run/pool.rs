@@ -5,11 +5,11 @@
 use super::children::Children;
 use super::guard::{Guard, Limits};
 use super::items::{Items, Treated};
-use super::quarantine::{QUARANTINE, quarantine_of};
+use super::quarantine::quarantine_of;
 use super::task::{Job, Made};
 use super::turns;
 use crate::content::Tree;
-use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Row, Work};
+use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Part, QUARANTINE, Row, Work};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,25 +41,34 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, childre
             };
             let what = What { name: kind.name, revision: kind.revision, params: &params.params(), identified: job.identified(kind.name) };
             let done = treat(job, &what, map, items, &*each)?;
-            output(job, &what, map, kind.outputs[0].name, writes, items[0], done)
+            output(job, &what, map, kind, writes, items, done)
         }
         Work::Whole | Work::Torch { .. } => bail!("{} does not work item by item on the CPU", kind.name),
     }
 }
 
-/// The one output of a map kind, from its rows.
-pub(super) fn output(job: &Job, what: &What, map: &dyn MapWork, port: &str, writes: &[&str], leading: &str, done: Done) -> Result<Made> {
+/// The outputs of a map kind, from its rows: the main one, and those others that a row belongs to.
+pub(super) fn output(job: &Job, what: &What, map: &dyn MapWork, kind: &Kind, writes: &[&str], ports: &[&str], done: Done) -> Result<Made> {
     let (items, items_ran, quarantined) = (done.count, done.count - done.known, done.quarantined);
-    let scratch = job.store.scratch()?;
-    let tree = match map.assemble(&job.inputs, &done.rows, scratch.path())? {
-        true => {
+    let mut rows: BTreeMap<&str, Vec<Row>> = BTreeMap::from([(kind.outputs[0].name, Vec::new())]);
+    for row in done.rows {
+        let port = kind.outputs.iter().find(|port| row.port.as_deref().is_none_or(|name| name == port.name));
+        let port = port.with_context(|| format!("{} gave a row for an output that it does not have", kind.name))?;
+        rows.entry(port.name).or_default().push(row);
+    }
+    let mut outputs = BTreeMap::new();
+    for (port, rows) in rows {
+        let scratch = job.store.scratch()?;
+        let tree = if port == kind.outputs[0].name && map.assemble(&job.inputs, &rows, scratch.path())? {
             let mut tree = job.store.put_folder(scratch.path(), what.identified).with_context(|| format!("output `{port}`"))?;
-            set_aside(job, leading, done.aside, &mut tree)?;
+            set_aside(job, ports, &done.aside, &mut tree)?;
             tree
-        }
-        false => gather(job, writes, leading, done.rows, done.aside, what.identified)?,
-    };
-    Ok(Made { outputs: BTreeMap::from([(port.to_owned(), tree)]), items, items_ran, quarantined })
+        } else {
+            gather(job, writes, ports, rows, &done.aside, what.identified).with_context(|| format!("output `{port}`"))?
+        };
+        outputs.insert(port.to_owned(), tree);
+    }
+    Ok(Made { outputs, items, items_ran, quarantined })
 }
 
 /// Takes a folder per output port into the store; every output must have a file.
@@ -128,7 +137,7 @@ pub(super) fn treat(job: &Job, what: &What, map: &dyn MapWork, item_ports: &[&st
     };
     let numbered: Vec<(usize, &Item)> = known.items.iter().enumerate().collect();
     let treated = turns::each(&numbered, treat);
-    known.done(treated)
+    known.done(job, treated)
 }
 
 /// The items of one task, and what is known of them from before.
@@ -168,7 +177,7 @@ impl<'j> Known<'j> {
     }
 
     /// All items are treated, in their order, or treating them failed: what was kept stays either way.
-    pub(super) fn done(self, treated: Result<Vec<Treated>>) -> Result<Done> {
+    pub(super) fn done(self, job: &Job, treated: Result<Vec<Treated>>) -> Result<Done> {
         self.cache.finish()?;
         let (mut rows, mut aside) = (Vec::new(), Vec::new());
         for (item, treated) in self.items.iter().zip(treated?) {
@@ -181,13 +190,14 @@ impl<'j> Known<'j> {
         }
         rows.sort_by(|a, b| a.item.cmp(&b.item));
         self.map.finish(&mut rows, &mut aside)?;
+        self.map.remarks(&rows).into_iter().for_each(|remark| job.note(Note::Warning(remark)));
         let quarantined = aside.len() as u64;
         Ok(Done { rows, aside, count: self.items.len() as u64, known: self.cache.known() as u64, quarantined })
     }
 }
 
 /// The output's tree: every row's files, `index.tsv`, and `quarantine.tsv` where an item was set aside here or before.
-pub(super) fn gather(job: &Job, writes: &[&str], leading: &str, rows: Vec<Row>, aside: Vec<Aside>, identified: bool) -> Result<Tree> {
+pub(super) fn gather(job: &Job, writes: &[&str], ports: &[&str], rows: Vec<Row>, aside: &[Aside], identified: bool) -> Result<Tree> {
     let mut columns: Vec<String> = std::iter::once("item").chain(writes.iter().copied()).map(str::to_owned).collect();
     let carried: BTreeSet<&String> = rows.iter().flat_map(|row| row.values.keys()).filter(|column| !columns.contains(column)).collect();
     columns.extend(carried.into_iter().cloned().collect::<Vec<_>>());
@@ -205,15 +215,23 @@ pub(super) fn gather(job: &Job, writes: &[&str], leading: &str, rows: Vec<Row>, 
     table.index_by("item").context("two rows of the output have the same item")?;
     tree.files.insert(INDEX.to_owned(), job.store.put_bytes(&table.to_tsv())?);
 
-    set_aside(job, leading, aside, &mut tree)?;
+    set_aside(job, ports, aside, &mut tree)?;
     Ok(tree)
 }
 
-/// Adds `quarantine.tsv` where an item was set aside, here or before.
-fn set_aside(job: &Job, leading: &str, aside: Vec<Aside>, tree: &mut Tree) -> Result<()> {
-    let mut lines: BTreeSet<Aside> = aside.into_iter().collect();
-    for part in job.inputs.many(leading) {
+/// Adds `quarantine.tsv` where an item was set aside, here or on the way to an item port.
+fn set_aside(job: &Job, ports: &[&str], aside: &[Aside], tree: &mut Tree) -> Result<()> {
+    let mut lines: BTreeSet<Aside> = aside.iter().cloned().collect();
+    for part in job.inputs.many(ports[0]) {
         lines.extend(quarantine_of(&part.tree)?);
+    }
+    for part in ports[1..].iter().flat_map(|port| job.inputs.many(port)) {
+        let others = quarantine_of(&part.tree)?;
+        if !others.is_empty() {
+            // What the leading port does not have is none of this output's business.
+            let leading = items_listed(job.inputs.many(ports[0]))?;
+            lines.extend(others.into_iter().filter(|line| leading.contains(&line.item)));
+        }
     }
     if !lines.is_empty() {
         let mut table = Table::new(["item", "kind", "class", "reason"]);
@@ -221,4 +239,15 @@ fn set_aside(job: &Job, leading: &str, aside: Vec<Aside>, tree: &mut Tree) -> Re
         tree.files.insert(QUARANTINE.to_owned(), job.store.put_bytes(&table.to_tsv())?);
     }
     Ok(())
+}
+
+/// The items that the indexes of these parts list.
+fn items_listed(parts: &[Part]) -> Result<BTreeSet<String>> {
+    let mut items = BTreeSet::new();
+    for part in parts.iter().filter(|part| part.tree.files.contains_key(INDEX)) {
+        let index = Table::from_tsv(&part.tree.read(INDEX)?).context(INDEX)?;
+        let at = index.column("item").context(INDEX)?;
+        items.extend(index.rows.into_iter().map(|mut row| std::mem::take(&mut row[at])));
+    }
+    Ok(items)
 }

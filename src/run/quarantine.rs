@@ -6,7 +6,7 @@
 use crate::content::Tree;
 use crate::pipeline::{Origin, Quarantine, TaskId};
 use crate::plan::{Outcome, Planner};
-use crate::stage::Aside;
+use crate::stage::{Aside, QUARANTINE};
 use crate::store::{OutputRecord, Record, Store};
 use crate::table::Table;
 use anyhow::{Context as _, Result};
@@ -14,9 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Where decisions stand, in the project's root.
 pub const DECISIONS: &str = "decisions.tsv";
-
-/// The file of a map's output that lists what was set aside.
-pub(super) const QUARANTINE: &str = "quarantine.tsv";
 
 /// Somebody's word that an item may stay in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]

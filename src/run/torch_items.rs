@@ -25,8 +25,8 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, ports: TorchItems, params: &dyn 
         ensure!(silent.is_none(), "tomograph-torch said nothing of item {}", silent.map_or("", |at| &known.items[at].item));
         Ok(treated.into_iter().flatten().collect())
     });
-    let done = known.done(treated)?;
-    output(job, &what, map, kind.outputs[0].name, ports.writes, ports.items[0], done)
+    let done = known.done(job, treated)?;
+    output(job, &what, map, kind, ports.writes, ports.items, done)
 }
 
 /// Has a child treat the items at the places `missing`.

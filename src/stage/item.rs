@@ -5,7 +5,10 @@ use crate::content::FileRef;
 use crate::table::Table;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The file of an output that lists the items that were set aside on the way to it: item, kind, class, reason.
+pub const QUARANTINE: &str = "quarantine.tsv";
 
 /// One row that a map kind treats alone: one DICOM file, one image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,7 +46,7 @@ impl Item {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ItemFile {
-    /// The item port it came by.
+    /// The item port it came by; where a port gives an item several files, what this one is to the kind.
     pub port: String,
     /// Its path in that port's tree; not in the item's key.
     pub path: String,
@@ -65,6 +68,9 @@ pub enum Each {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Made {
+    /// The output port it belongs to; none for the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
     /// The row's item, where it is not the one it came from (imports, and kinds that make several rows of one).
     pub item: Option<String>,
     /// Columns of [`super::Map::WRITES`] and their values; a column left out is carried over, or empty.
@@ -77,6 +83,8 @@ pub struct Made {
 /// A row of the output when all are seen together.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// The output port it belongs to; none for the main one.
+    pub port: Option<String>,
     /// Its item.
     pub item: String,
     /// Column → value: written and carried ones.
@@ -104,20 +112,43 @@ pub fn item_name(identified: bool, name: &str) -> String {
     }
 }
 
-/// Items from the rows of the leading port's `index.tsv`; files of other item ports are matched by `item` and must be there.
+/// Items from the rows of the leading port's `index.tsv`; files of other item ports are matched by `item` and must be there. An item that
+/// another port has in quarantine is left out: it is in this output's quarantine too.
 pub fn rows_of_index(inputs: &Inputs, ports: &[&str]) -> Result<Vec<Item>> {
+    let items = rows_with_files(inputs, ports)?;
+    for port in ports.iter().filter(|port| !inputs.many(port).is_empty()) {
+        let lacking = items.iter().find(|item| item.file(port).is_err());
+        ensure!(lacking.is_none(), "port `{port}` has nothing for item {}", lacking.map_or("", |item| &item.item));
+    }
+    Ok(items)
+}
+
+/// The same, but an item for which another port has nothing lacks that port's file: `each` says what that means.
+pub fn rows_with_files(inputs: &Inputs, ports: &[&str]) -> Result<Vec<Item>> {
     let leading = inputs.one(ports[0])?;
     let mut items = items_of(leading, ports[0])?;
     for port in &ports[1..] {
         let Some(part) = inputs.optional(port)? else { continue };
         let others: BTreeMap<String, ItemFile> =
             items_of(part, port)?.into_iter().filter_map(|item| item.files.into_iter().next().map(|file| (item.item, file))).collect();
+        let aside = set_aside(part).with_context(|| format!("port `{port}`"))?;
+        items.retain(|item| others.contains_key(&item.item) || !aside.contains(&item.item));
         for item in &mut items {
-            let file = others.get(&item.item).with_context(|| format!("port `{port}` has nothing for item {}", item.item))?;
-            item.files.push(file.clone());
+            item.files.extend(others.get(&item.item).cloned());
+            item.identified |= part.tree.identified;
         }
     }
     Ok(items)
+}
+
+/// The items that a part has in quarantine.
+fn set_aside(part: &Part) -> Result<BTreeSet<String>> {
+    if !part.tree.files.contains_key(QUARANTINE) {
+        return Ok(BTreeSet::new());
+    }
+    let table = Table::from_tsv(&part.tree.read(QUARANTINE)?).context(QUARANTINE)?;
+    let at = table.column("item").context(QUARANTINE)?;
+    Ok(table.rows.into_iter().map(|mut row| std::mem::take(&mut row[at])).collect())
 }
 
 fn items_of(part: &Part, port: &str) -> Result<Vec<Item>> {

@@ -146,6 +146,11 @@ pub trait MapWork: Send + Sync {
     fn each(&self, item: &Item, whole: &Inputs) -> Result<Each>;
     /// See [`Items::finish`].
     fn finish(&self, rows: &mut Vec<Row>, aside: &mut Vec<Aside>) -> Result<()>;
+    /// See [`Items::remarks`].
+    fn remarks(&self, rows: &[Row]) -> Vec<String> {
+        let _ = rows;
+        Vec::new()
+    }
     /// See [`Items::assemble`].
     fn assemble(&self, inputs: &Inputs, rows: &[Row], output: &Path) -> Result<bool>;
 }
@@ -223,6 +228,10 @@ macro_rules! map_work {
 
             fn finish(&self, rows: &mut Vec<Row>, aside: &mut Vec<Aside>) -> Result<()> {
                 self.0.finish(rows, aside)
+            }
+
+            fn remarks(&self, rows: &[Row]) -> Vec<String> {
+                self.0.remarks(rows)
             }
 
             fn assemble(&self, inputs: &Inputs, rows: &[Row], output: &Path) -> Result<bool> {

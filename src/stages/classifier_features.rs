@@ -151,7 +151,12 @@ mod tests {
         let row = |at: usize, values: [f32; 2]| {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             let tree = world.tree(&[(FEATURES, &bytes)]);
-            Row { item: format!("i{at}"), values: [(ROW.to_owned(), at.to_string())].into(), files: tree.files.into_iter().collect() }
+            Row {
+                port: None,
+                item: format!("i{at}"),
+                values: [(ROW.to_owned(), at.to_string())].into(),
+                files: tree.files.into_iter().collect(),
+            }
         };
         assert!(kind.assemble(&world.inputs, &[row(1, [3.0, 4.0]), row(0, [1.0, 2.0])], folder.path()).unwrap());
         let x: ndarray::Array2<f32> = ndarray_npy::read_npy(folder.path().join("X.npy")).unwrap();

@@ -128,7 +128,7 @@ impl Map for DicomImport {
             ("sop_class_uid".to_owned(), header.sop_class_uid),
         ];
         row.extend(header.fields.into_iter().map(|(column, value)| (column.to_owned(), value)));
-        Ok(Each::Made(vec![Made { item: Some(name), row, files: vec![(file, bytes)] }]))
+        Ok(Each::Made(vec![Made { item: Some(name), row, files: vec![(file, bytes)], ..Made::default() }]))
     }
 }
 

@@ -1,18 +1,24 @@
-//! `images.import`: pictures in a folder and a table that describes them become images with an index.
+//! `images.import`: pictures in a folder and a table that describes them become images with an index, and masks beside them.
 
-use crate::image::{Grey, file_names};
-use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Items, Made, Map, Params, Part, Port, Row, item_name};
-use crate::table::Table;
-use anyhow::{Context as _, Result, bail, ensure};
+mod rows;
+
+use crate::image::{Grey, Mask, Unusable, file_names};
+use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Items, Made, Map, Params, Port, Problem, Row};
+use anyhow::{Context as _, Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads PNG, JPEG and BMP pictures that a table (CSV or TSV) names, one row per picture.
 ///
 /// Every picture becomes a grey PNG of its own depth (8 or 16 bits); colour becomes luma (ITU-R BT.709), EXIF and colour profiles are
 /// ignored. Every column of the table is carried into `index.tsv`. A file that no row names is ignored; a file that is not an image is
 /// set aside with the class `unreadable`, `truncated` or `large` (more than 100 million pixels).
+///
+/// With `mask` the output `masks` has a mask for each image whose row names one; rows that name none give an image alone, and a warning
+/// counts them. Of several columns (left and right lung apart) a row names all or none, and the masks are united. An image is set aside
+/// together with its mask, with the class `mask`, where the mask cannot be read, is empty or full, has another size than the image, is
+/// in colour, or has other values than 0 and 255 while `mask_threshold` is unset. One mask for two images is an error.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ImagesImport {
@@ -32,7 +38,19 @@ pub(super) struct ImagesImport {
     /// Column with the projection (PA, AP, lateral); empty where the table has no column `view`.
     #[serde(default = "view")]
     view: String,
+    /// Columns with the path of each image's mask (PNG, JPEG or BMP; 255 inside, 0 outside), such as `["mask"]`, or
+    /// `["mask_left", "mask_right"]` where the two lungs are apart. Paths as in `file`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mask: Vec<String>,
+    /// Value from which on a pixel of a mask is inside, 1 to 255: for masks with other values than 0 and 255, such as 0 and 1, or JPEG.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mask_threshold: Option<u8>,
 }
+
+/// Marks the files of an item that are masks; the image itself stands under `files`.
+const MASK: &str = "mask";
+/// The output of masks.
+const MASKS: &str = "masks";
 
 fn file() -> String {
     "file".to_owned()
@@ -57,7 +75,24 @@ impl Params for ImagesImport {
         Port::one("files", &[Artifact::Files], "a folder with the pictures"),
         Port::one("table", &[Artifact::Table], "CSV or TSV with a row per picture; may be a file of the same source"),
     ];
-    const OUTPUTS: &'static [Port] = &[Port::one("images", &[Artifact::Images], "a grey PNG per row of the table")];
+    const OUTPUTS: &'static [Port] = &[
+        Port::one("images", &[Artifact::Images], "a grey PNG per row of the table"),
+        Port::one(MASKS, &[Artifact::Masks], "a mask per row that names one; only with the param `mask`"),
+    ];
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.mask.iter().enumerate().any(|(at, column)| *column == self.file || self.mask[..at].contains(column)) {
+            problems.push(Problem::of("mask", "must name each column once, and not the one of `file`"));
+        }
+        if self.mask_threshold == Some(0) {
+            problems.push(Problem::of("mask_threshold", "must be from 1 to 255: from 0 on every pixel would be inside"));
+        }
+        if self.mask_threshold.is_some() && self.mask.is_empty() {
+            problems.push(Problem::of("mask_threshold", "says how masks are read, and param `mask` names no column of masks"));
+        }
+        problems
+    }
 }
 
 impl Items for ImagesImport {
@@ -82,16 +117,28 @@ impl Items for ImagesImport {
         name_files(rows);
         Ok(())
     }
+
+    fn remarks(&self, rows: &[Row]) -> Vec<String> {
+        let masks = rows.iter().filter(|row| row.port.is_some()).count();
+        match rows.len() - 2 * masks {
+            0 => Vec::new(),
+            _ if self.mask.is_empty() => Vec::new(),
+            lacking => vec![format!("{lacking} of {} images have no mask: their rows name none", rows.len() - masks)],
+        }
+    }
 }
 
 impl Map for ImagesImport {
     fn each(&self, item: &Item, _: &Inputs) -> Result<Each> {
-        let image = match Grey::decode(&item.read("files")?) {
-            Ok(image) => image,
+        let (image, mask) = match self.decode(item)? {
+            Ok(decoded) => decoded,
             Err(bad) => return Ok(Each::Quarantined { class: bad.class.to_owned(), reason: bad.reason }),
         };
         let row = vec![("width".to_owned(), image.width.to_string()), ("height".to_owned(), image.height.to_string())];
-        Ok(Each::Made(vec![made(item.file("files")?, image.encode_png()?, row)]))
+        let file = item.file("files")?;
+        let mask = mask.map(|mask| anyhow::Ok(Made { port: Some(MASKS.to_owned()), ..made(file, mask.encode_png()?, row.clone()) }));
+        let image = made(file, image.encode_png()?, row);
+        Ok(Each::Made(std::iter::once(Ok(image)).chain(mask).collect::<Result<_>>()?))
     }
 }
 
@@ -99,133 +146,50 @@ impl Map for ImagesImport {
 pub(super) fn made(from: &ItemFile, png: Vec<u8>, mut row: Vec<(String, String)>) -> Made {
     let path = format!("{}.png", from.file.digest);
     row.push(("file".to_owned(), path.clone()));
-    Made { item: None, row, files: vec![(path, png)] }
+    Made { row, files: vec![(path, png)], ..Made::default() }
 }
 
-/// Names each row's only file after its item.
+/// Names each row's only file after its item; an item's rows of several outputs give files of the same name.
 pub(super) fn name_files(rows: &mut [Row]) {
-    let names = file_names(rows.iter().map(|row| row.item.as_str()), "png");
-    for (row, name) in rows.iter_mut().zip(names) {
+    let items: BTreeSet<String> = rows.iter().map(|row| row.item.clone()).collect();
+    let names = file_names(items.iter().map(String::as_str), "png");
+    let names: BTreeMap<&String, String> = items.iter().zip(names).collect();
+    for row in rows {
+        let name = &names[&row.item];
         for (path, _) in &mut row.files {
-            path.clone_from(&name);
+            path.clone_from(name);
         }
-        row.values.insert("file".to_owned(), name);
-    }
-}
-
-/// Where the named columns stand.
-struct Columns {
-    file: usize,
-    item: Option<usize>,
-    named: [(&'static str, Option<usize>); 3],
-}
-
-impl Columns {
-    /// All columns but the file's and the item's, under the names that the index uses.
-    fn carry(&self, table: &Table, row: &[String]) -> BTreeMap<String, String> {
-        let renamed = |at: usize| self.named.iter().any(|(_, place)| *place == Some(at));
-        let kept = |at: usize, name: &str| {
-            !name.is_empty() && name != "item" && at != self.file && !renamed(at) && !ImagesImport::WRITES.contains(&name)
-        };
-        let others =
-            table.columns.iter().enumerate().filter(|(at, name)| kept(*at, name)).map(|(at, name)| (name.clone(), row[at].clone()));
-        let named = self.named.iter().map(|(name, at)| ((*name).to_owned(), at.map(|at| row[at].clone()).unwrap_or_default()));
-        others.chain(named).collect()
+        row.values.insert("file".to_owned(), name.clone());
     }
 }
 
 impl ImagesImport {
-    /// An item for each row of the table.
-    fn rows(&self, files: &Part, part: &Part) -> Result<Vec<Item>> {
-        let table = part.table()?;
-        let columns = self.columns(&table)?;
-        ensure!(!table.rows.is_empty(), "the table has a header but no rows");
-        let identified = files.tree.identified || part.tree.identified;
-        let folder = part.tree.only_file().ok().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
-        let (mut items, mut seen, mut missing) = (Vec::with_capacity(table.rows.len()), HashMap::new(), Vec::new());
-        for (number, row) in table.rows.iter().enumerate() {
-            let value = row[columns.file].as_str();
-            ensure!(!value.is_empty(), "row {} has no value in column `{}`", number + 1, self.file);
-            let Some((path, file)) = find(files, folder, value) else {
-                missing.push(number);
-                continue;
-            };
-            let name = columns.item.map_or(path.as_str(), |at| row[at].as_str());
-            ensure!(!name.is_empty(), "row {} has no value in column `{}`", number + 1, table.columns[columns.item.unwrap_or(0)]);
-            let item = item_name(identified, name);
-            if let Some(earlier) = seen.insert(item.clone(), number) {
-                let by = columns.item.map_or(&self.file, |at| &table.columns[at]);
-                bail!("rows {} and {} name the same image (column `{by}`): each must stand there once", earlier + 1, number + 1);
+    /// The image, and its mask where there is one.
+    fn decode(&self, item: &Item) -> Result<Result<(Grey, Option<Mask>), Unusable>> {
+        let image = item.read("files")?;
+        let masks = item.files.iter().filter(|file| file.port == MASK).map(|file| file.file.read());
+        let masks = masks.collect::<std::io::Result<Vec<_>>>().with_context(|| format!("cannot read the mask of item {}", item.item))?;
+        let decoded = || {
+            let (image, mut united) = (Grey::decode(&image)?, None::<Mask>);
+            for mask in &masks {
+                let mask = Mask::decode(mask, self.mask_threshold)?;
+                match &mut united {
+                    Some(united) => united.unite(&mask)?,
+                    None => united = Some(mask),
+                }
             }
-            let files = vec![ItemFile { port: "files".to_owned(), path, file }];
-            items.push(Item { item, files, row: columns.carry(&table, row), identified });
-        }
-        if let Some(first) = missing.first() {
-            bail!(self.missing(files, identified, *first, &table.rows[*first][columns.file], missing.len()));
-        }
-        Ok(items)
+            united.iter().try_for_each(|mask| mask.check(image.width, image.height))?;
+            Ok((image, united))
+        };
+        Ok(decoded())
     }
-
-    fn columns(&self, table: &Table) -> Result<Columns> {
-        for (at, name) in table.columns.iter().enumerate() {
-            ensure!(name.is_empty() || table.position(name) == Some(at), "the table names the column `{name}` twice");
-        }
-        let wanted = |param: &str, name: &str| table.column(name).with_context(|| format!("param `{param}`"));
-        // A column that the user named must be there; one of the usual name may be.
-        let usual = |param: &'static str, name: &str| match name == param {
-            true => Ok((param, table.position(name))),
-            false => wanted(param, name).map(|at| (param, Some(at))),
-        };
-        let item = match &self.item {
-            Some(name) => Some(wanted("item", name)?),
-            None => table.position("item"),
-        };
-        let named = [usual("subject", &self.subject)?, usual("session", &self.session)?, usual("view", &self.view)?];
-        Ok(Columns { file: wanted("file", &self.file)?, item, named })
-    }
-
-    fn missing(&self, files: &Part, identified: bool, row: usize, value: &str, count: usize) -> String {
-        let what = match identified {
-            true => "the file it names (name withheld) is not in the source".to_owned(),
-            false => format!("there is no {value} in the source"),
-        };
-        let more = if count > 1 { format!("; {} more rows likewise", count - 1) } else { String::new() };
-        let is_image = |path: &String| {
-            let end = path.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-            ["png", "jpg", "jpeg", "bmp"].contains(&end.as_str())
-        };
-        let none = match files.tree.files.keys().any(is_image) {
-            true => "",
-            false => " (the source holds no PNG, JPEG or BMP file at all)",
-        };
-        format!("row {}, column `{}`: {what}{more}{none}", row + 1, self.file)
-    }
-}
-
-/// The file that a row names: from the root of the source, else from the table's folder.
-fn find(files: &Part, folder: &str, value: &str) -> Option<(String, crate::content::FileRef)> {
-    let from_root = tidy(value)?;
-    let from_table = tidy(&format!("{folder}/{value}"));
-    std::iter::once(from_root).chain(from_table).find_map(|path| files.tree.files.get(&path).map(|file| (path.clone(), file.clone())))
-}
-
-/// A path with `/` only and without `.` and `..`; none where it leaves the root.
-fn tidy(path: &str) -> Option<String> {
-    let mut parts = Vec::new();
-    for part in path.split(['/', '\\']) {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stages::testing::{World, chain, params};
+    use crate::table::Table;
 
     fn png(shade: u16) -> Vec<u8> {
         Grey { width: 2, height: 1, depth: 8, pixels: vec![0, shade] }.encode_png().unwrap()
@@ -287,5 +251,80 @@ mod tests {
         let mut empty = world("file\n1.png\n");
         empty.connect("files", &[]);
         assert_eq!(chain(empty.map(&params::<ImagesImport>(""))), "the source on port `files` holds no file");
+    }
+
+    /// Images `a` and `b` of 2 x 1 pixels, the masks given, and a table.
+    fn masked(masks: &[(&str, &[u8])], table: &str) -> World {
+        let (one, two) = (png(1), png(2));
+        let mut files: Vec<(&str, &[u8])> = vec![("a.png", &one), ("b.png", &two)];
+        files.extend(masks);
+        let mut world = World::new();
+        world.connect("files", &files);
+        world.connect("table", &[("labels.csv", table.as_bytes())]);
+        world
+    }
+
+    fn grey(width: u32, pixels: &[u16]) -> Vec<u8> {
+        Grey { width, height: pixels.len() as u32 / width, depth: 8, pixels: pixels.to_vec() }.encode_png().unwrap()
+    }
+
+    #[test]
+    fn masks_are_beside_their_images_under_the_same_item() {
+        let (left, right) = (grey(2, &[0, 255]), grey(2, &[0, 0]));
+        let world = masked(&[("l.png", &left), ("r.png", &right)], "file,patient,l,r\na.png,p,l.png,r.png\nb.png,q,,\n");
+        let kind = params::<ImagesImport>("subject = 'patient'\nmask = ['l', 'r']");
+        let (outputs, remarks) = world.maps(&kind).unwrap();
+        let index = |port: &str| String::from_utf8(outputs[port].read("index.tsv").unwrap()).unwrap();
+        let header = "item\tfile\tsubject\tsession\tview\twidth\theight\n";
+        assert_eq!(index("masks"), format!("{header}a.png\ta.png\tp\t\t\t2\t1\n"));
+        assert_eq!(index("images"), format!("{header}a.png\ta.png\tp\t\t\t2\t1\nb.png\tb.png\tq\t\t\t2\t1\n"));
+        assert_eq!(Grey::decode(&outputs["masks"].read("a.png").unwrap()).unwrap().pixels, [0, 255]);
+        assert_eq!(remarks, ["1 of 2 images have no mask: their rows name none"]);
+        // Left and right the other way round give the same.
+        let other = params::<ImagesImport>("subject = 'patient'\nmask = ['r', 'l']");
+        assert_eq!(world.maps(&other).unwrap().0["masks"].digest(), outputs["masks"].digest());
+        let (unasked, remarks) = world.maps(&params::<ImagesImport>("")).unwrap();
+        assert!(!unasked.contains_key("masks") && remarks.is_empty());
+    }
+
+    #[test]
+    fn a_bad_mask_takes_its_image_aside() {
+        let aside = |mask: &[u8], toml: &str| {
+            let world = masked(&[("m.png", mask)], "file,mask\na.png,m.png\nb.png,\n");
+            let outputs = world.maps(&params::<ImagesImport>(&format!("mask = ['mask']\n{toml}"))).unwrap().0;
+            let table = Table::from_tsv(&outputs["images"].read("quarantine.tsv").unwrap()).unwrap();
+            table.rows.into_iter().map(|row| row[2..].join(": ")).collect::<Vec<_>>()
+        };
+        assert_eq!(aside(&grey(2, &[0, 0]), ""), ["mask: the mask is empty: no pixel is inside"]);
+        assert_eq!(aside(&grey(2, &[255, 255]), ""), ["mask: the mask is full: every pixel is inside"]);
+        assert_eq!(aside(&grey(1, &[0, 255]), ""), ["mask: the mask has 1 x 2 pixels, its image 2 x 1"]);
+        let odd = "mask: 1 of 2 pixels of the mask are neither 0 nor 255, the first of them 7";
+        assert_eq!(aside(&grey(2, &[7, 255]), ""), [odd]);
+        assert_eq!(aside(&grey(2, &[7, 255]), "mask_threshold = 128"), [""; 0]);
+        assert_eq!(aside(b"none", ""), ["mask: the mask: not a PNG, JPEG or BMP file"]);
+        // The image's own name in the column of masks.
+        assert_eq!(aside(&png(2), "")[0][..26], odd[..26]);
+    }
+
+    #[test]
+    fn masks_of_other_rows_and_halves_are_mistakes() {
+        let mask = grey(2, &[0, 255]);
+        let error = |table: &str, toml: &str| chain(masked(&[("m.png", &mask)], table).maps(&params::<ImagesImport>(toml)));
+        let one = "mask = ['mask']";
+        assert_eq!(
+            error("file,mask\na.png,m.png\nb.png,m.png\n", one),
+            "labels.csv: rows 1 and 2 name the same mask: each image has its own"
+        );
+        assert_eq!(error("file,mask\na.png,a.png\n", one), "labels.csv: row 1 names one file as the image and as its mask");
+        assert_eq!(error("file,mask\na.png,x.png\n", one), "labels.csv: row 1, column `mask`: there is no x.png in the source");
+        assert_eq!(
+            error("file,l,r\na.png,m.png,\n", "mask = ['l', 'r']"),
+            "labels.csv: row 1 names a mask in column `l` and none in `r`: name all of its masks, or none"
+        );
+        assert_eq!(error("file\na.png\n", one), "labels.csv: param `mask`: there is no column `mask`; the columns are file");
+        let problem = |toml: &str| params::<ImagesImport>(toml).check().remove(0).message;
+        assert_eq!(problem("mask = ['a', 'a']"), "must name each column once, and not the one of `file`");
+        assert!(problem("mask_threshold = 9").contains("names no column"));
+        assert!(problem("mask = ['m']\nmask_threshold = 0").contains("every pixel"));
     }
 }

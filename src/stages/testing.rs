@@ -68,8 +68,13 @@ impl World {
         Ok(Outcome { folder, warnings })
     }
 
-    /// Runs a [`Map`] kind as the engine does, without its cache; gives the output's tree with `index.tsv` and `quarantine.tsv`.
+    /// Runs a [`Map`] kind as the engine does, without its cache; gives the main output's tree with `index.tsv` and `quarantine.tsv`.
     pub(super) fn map<K: Map>(&self, kind: &K) -> Result<Tree> {
+        Ok(self.maps(kind)?.0.remove(K::OUTPUTS[0].name).unwrap_or_default())
+    }
+
+    /// The same for every output that has rows, with what the kind remarks.
+    pub(super) fn maps<K: Map>(&self, kind: &K) -> Result<(BTreeMap<String, Tree>, Vec<String>)> {
         let whole: BTreeMap<_, _> = self.inputs.0.clone().into_iter().filter(|(port, _)| !K::ITEMS.contains(&port.as_str())).collect();
         let whole = Inputs(whole);
         let mut items = kind.items(&self.inputs)?;
@@ -97,25 +102,34 @@ impl World {
                         values.extend(one.row);
                         let files: Vec<(&str, &[u8])> = one.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
                         let files = self.tree(&files).files.into_iter().collect();
-                        rows.push(Row { item: one.item.unwrap_or_else(|| item.item.clone()), values, files });
+                        rows.push(Row { port: one.port, item: one.item.unwrap_or_else(|| item.item.clone()), values, files });
                     }
                 }
             }
         }
         kind.finish(&mut rows, &mut aside)?;
-        let mut index = Table::new(["item"].iter().chain(K::WRITES).copied());
-        index.columns.extend(carried.into_iter().filter(|column| !K::WRITES.contains(&column.as_str())));
-        let mut tree = Tree::default();
-        for row in rows {
-            let value = |column: &String| row.values.get(column).cloned().unwrap_or_default();
-            index.rows.push(std::iter::once(row.item.clone()).chain(index.columns[1..].iter().map(value)).collect());
-            tree.files.extend(row.files);
-        }
+        let remarks = kind.remarks(&rows);
         let mut quarantine = Table::new(["item", "kind", "class", "reason"]);
         quarantine.rows = aside.into_iter().map(|one| vec![one.item, one.kind, one.class, one.reason]).collect();
-        let tables = self.tree(&[("index.tsv", &index.to_tsv()), ("quarantine.tsv", &quarantine.to_tsv())]);
-        tree.files.extend(tables.files);
-        Ok(tree)
+        let mut columns: Vec<String> = ["item"].iter().chain(K::WRITES).map(|column| (*column).to_owned()).collect();
+        columns.extend(carried.into_iter().filter(|column| !K::WRITES.contains(&column.as_str())));
+        let mut outputs = BTreeMap::from([(K::OUTPUTS[0].name.to_owned(), Vec::new())]);
+        for row in rows {
+            let port = row.port.clone().unwrap_or_else(|| K::OUTPUTS[0].name.to_owned());
+            outputs.entry(port).or_default().push(row);
+        }
+        let tree = |rows: Vec<Row>| {
+            let (mut index, mut tree) = (Table::new(columns.iter().cloned()), Tree::default());
+            for row in rows {
+                let value = |column: &String| row.values.get(column).cloned().unwrap_or_default();
+                index.rows.push(std::iter::once(row.item.clone()).chain(columns[1..].iter().map(value)).collect());
+                tree.files.extend(row.files);
+            }
+            let tables = self.tree(&[("index.tsv", &index.to_tsv()), ("quarantine.tsv", &quarantine.to_tsv())]);
+            tree.files.extend(tables.files);
+            tree
+        };
+        Ok((outputs.into_iter().map(|(port, rows)| (port, tree(rows))).collect(), remarks))
     }
 }
 

@@ -36,6 +36,7 @@ mod kills;
 mod learn;
 mod lend;
 mod limits;
+mod lungs;
 mod numbers;
 mod odd;
 mod per_item;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         lend::trials(),
         items::trials(),
         limits::trials(),
+        lungs::trials(),
         odd::trials(),
         per_item::trials(),
         pipelines::trials(),

@@ -123,6 +123,7 @@ mod tests {
     #[test]
     fn answers_survive_the_pipe() {
         let made = Made {
+            port: Some("b".into()),
             item: Some("a".into()),
             row: vec![("file".into(), "x".into())],
             files: vec![("x".into(), vec![1, 2, 3]), ("y".into(), vec![])],
