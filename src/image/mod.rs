@@ -2,13 +2,20 @@
 //!
 //! Knows nothing of stages, items or where the bytes come from.
 
+mod contour;
+mod keep;
 mod mask;
 mod name;
 mod prepare;
+mod regions;
+mod sheet;
 
-pub use mask::Mask;
+pub use contour::Contour;
+pub use keep::{Keep, Masking, keep};
+pub use mask::{Area, Mask};
 pub use name::file_names;
 pub use prepare::{Filter, Fit, Normalise, Prepare, prepare};
+pub use sheet::{Outline, Tile, contact_sheet};
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use ::image::{DynamicImage, ExtendedColorType, ImageDecoder as _, ImageEncoder as _, ImageFormat, ImageReader, Limits};

@@ -153,7 +153,7 @@ fn pad(image: &Grey, size: u32) -> Grey {
 }
 
 /// The part (left, top, width, height, in pixels) of a 16-bit image at another size.
-fn resize(image: &Grey, part: (f64, f64, f64, f64), width: u32, height: u32, filter: Filter) -> Result<Grey> {
+pub(super) fn resize(image: &Grey, part: (f64, f64, f64, f64), width: u32, height: u32, filter: Filter) -> Result<Grey> {
     let source: Vec<U16> = image.pixels.iter().copied().map(U16::new).collect();
     let source = TypedImageRef::new(image.width, image.height, &source).context("an image with pixels missing")?;
     let mut target = TypedImage::<U16>::new(width, height);

@@ -11,7 +11,9 @@ mod demo_phantom;
 mod dicom_import;
 mod dicom_render;
 mod images_import;
+mod images_mask;
 mod images_prepare;
+mod lungs_evaluate;
 mod npy_import;
 mod report_table;
 #[cfg(test)]
@@ -30,12 +32,14 @@ pub static KINDS: &[Kind] = &[
     Kind::map::<images_import::ImagesImport>(),
     Kind::whole::<npy_import::NpyImport>(),
     Kind::map::<images_prepare::ImagesPrepare>(),
+    Kind::map::<images_mask::ImagesMask>(),
     Kind::whole::<cohort_label::CohortLabel>(),
     Kind::whole::<cohort_split::CohortSplit>(),
     Kind::whole::<dataset_pack::DatasetPack>(),
     Kind::torch_map::<classifier_features::ClassifierFeatures>(),
     Kind::torch::<classifier_train::ClassifierTrain>(),
     Kind::torch::<classifier_evaluate::ClassifierEvaluate>(),
+    Kind::whole::<lungs_evaluate::LungsEvaluate>(),
     Kind::whole::<report_table::ReportTable>(),
 ];
 

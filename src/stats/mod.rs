@@ -1,5 +1,9 @@
 //! Figures from numbers. Knows nothing of images, networks or files.
 
+mod bootstrap;
 mod classification;
+mod overlap;
 
+pub use bootstrap::{interval, quantile};
 pub use classification::{Confusion, auc};
+pub use overlap::{Overlap, dice_smoothed_rows};
