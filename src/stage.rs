@@ -35,6 +35,8 @@ pub trait Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'sta
     const INPUTS: &'static [Port];
     /// Ports it fills; the first is the main one.
     const OUTPUTS: &'static [Port];
+    /// Whether it acts on the world beyond its outputs (sends, fetches): it then runs only when asked to (DESIGN rule 15).
+    const EFFECT: bool = false;
     /// What a task occupies unless its stage says otherwise. Never in the key.
     const NEEDS: Needs = Needs { cpus: 1, memory: 0, gpu: 0.0 };
 

@@ -53,7 +53,7 @@ const DRAWN: usize = 500;
 pub(super) fn graph(args: &GraphArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&args.selection, kinds)?;
     let only = project.find(&args.selection.only)?;
-    let planned = project.planner(&only, &hashing(false)).and_then(|planner| planner.plan());
+    let planned = project.planner(&only, &hashing(false)).and_then(|planner| planner.plan(&BTreeSet::new()));
     let plan = match planned {
         Ok(plan) => Ok(plan),
         // A pipeline can be drawn before its sources are there.

@@ -102,6 +102,7 @@ fn object(run: &Run, named: Option<&NamedRun>) -> Value {
         "ran": counts("ran"),
         "failed": counts("failed"),
         "skipped": counts("skipped"),
+        "waiting": counts("waiting"),
         "accepted": counts("accepted"),
         "interrupted": is_interrupted(run),
         "only": run.about["only"],

@@ -5,6 +5,7 @@ use super::exit::{Exit, print};
 use super::grid::{count, duration};
 use super::progress::hashing;
 use super::project::{Project, Selection};
+use super::run::effects;
 use crate::pipeline::TaskId;
 use crate::plan::forecast::{Forecast, Sum};
 use crate::plan::{Planner, State};
@@ -28,10 +29,13 @@ use std::collections::BTreeSet;
 pub(super) struct PlanArgs {
     #[command(flatten)]
     selection: Selection,
+    /// Plan as if effects were run too: stages that act on the world
+    #[arg(long)]
+    effects: bool,
     /// Say too how long it may take with so many processors
     #[arg(short = 'j', long, value_name = "N")]
     jobs: Option<usize>,
-    /// One JSON object a line: task, state (cached, run, later), reasons, seconds (null where nothing is known)
+    /// One JSON object a line: task, state (cached, run, later, waiting), reasons, seconds (null where nothing is known)
     #[arg(long)]
     json: bool,
 }
@@ -44,7 +48,7 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let only = project.find(&args.selection.only)?;
     let planner = project.planner(&only, &hashing(args.json))?;
     across::warn(&project, &planner, args.json)?;
-    let plan = planner.plan()?;
+    let plan = planner.plan(&effects(&project, &planner, args.effects, &args.selection.only)?)?;
     let all_cached = plan.iter().all(|(_, state)| matches!(state, State::Cached));
     let forecast = planner.forecast(&plan);
     if args.json {
@@ -52,7 +56,11 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     }
     let mut text = listing(&planner, &plan, &forecast);
     let states = |wanted: &str| plan.iter().filter(|(_, state)| words(state).0 == wanted).count();
-    text.push_str(&format!("{} cached, {} will run, {} decided later\n", states("cached"), states("run"), states("later")));
+    let waiting = match states("waiting") {
+        0 => String::new(),
+        waiting => format!(", {waiting} waiting for an effect (--effects, or --only with its name, runs it)"),
+    };
+    text.push_str(&format!("{} cached, {} will run, {} decided later{waiting}\n", states("cached"), states("run"), states("later")));
     text.push_str(&sums(&forecast));
     if let Some(jobs) = args.jobs.filter(|jobs| *jobs > 0 && !all_cached) {
         text.push_str(&walls(&planner, &plan, &forecast, jobs));
@@ -83,6 +91,7 @@ fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast) -> 
         let (word, reasons) = match (state, words(state).1) {
             (State::Cached, reasons) => ("cached", reasons),
             (State::Run(_), reasons) => ("will run", reasons),
+            (State::Waiting(_), reasons) => ("waiting", reasons),
             (State::Later(_), reasons) => ("later", reasons.iter().map(|reason| format!("decided {reason}")).collect()),
         };
         let lines = reasons.iter().flat_map(|reason| reason.lines()).map(str::to_owned);
@@ -145,5 +154,6 @@ pub(super) fn words(state: &State) -> (&'static str, Vec<String>) {
         State::Run(reasons) => ("run", reasons.iter().map(ToString::to_string).collect()),
         State::Later(after) if after.len() > 3 => ("later", vec![format!("after {} and {} more", after[..2].join(", "), after.len() - 2)]),
         State::Later(after) => ("later", vec![format!("after {}", after.join(", "))]),
+        State::Waiting(effects) => ("waiting", vec![format!("for {}", effects.join(", "))]),
     }
 }

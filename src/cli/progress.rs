@@ -90,7 +90,7 @@ impl Screen {
                         text.push_str(&format!(" in {seconds:.1} s"));
                         text.push_str(&message.map(|message| format!(": {message}")).unwrap_or_default());
                     }
-                    Ended::Cached | Ended::Failed | Ended::Skipped => {
+                    Ended::Cached | Ended::Failed | Ended::Skipped | Ended::Waiting => {
                         text.push_str(&message.map(|message| format!(": {message}")).unwrap_or_default());
                     }
                 }
@@ -143,7 +143,7 @@ impl Screen {
         }
         if matches!(self.mode, Mode::Json) {
             let value = serde_json::json!({
-                "event": "summary", "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped,
+                "event": "summary", "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped, "waiting": summary.waiting,
                 "retried": summary.retried, "quarantined": summary.quarantined, "accepted": summary.accepted, "items_cached": summary.items_cached, "items_ran": summary.items_ran,
                 "seconds": (summary.seconds * 1000.0).round() / 1000.0,
             });

@@ -43,9 +43,12 @@ pub(super) struct RunArgs {
     /// Overwrite published files that somebody else has changed
     #[arg(long)]
     overwrite: bool,
-    /// Run effects (stages that act on the world) too; no kind has any yet
+    /// Run effects too: stages that act on the world, such as by sending. Else only those that --only names run, and what follows waits
     #[arg(long)]
     effects: bool,
+    /// Run this effect although its result is known: what it brings now holds from now on
+    #[arg(long, value_name = "REF")]
+    refresh: Vec<String>,
     /// Use no GPU
     #[arg(long)]
     cpu: bool,
@@ -103,12 +106,26 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
         let title = project.pipeline.tasks[other.0].title();
         return Err(Wrong(format!("--again names {title}, which is not part of what --only names")).into());
     }
+    let refreshed = project.find(&args.refresh)?;
+    for id in &refreshed {
+        let task = &project.pipeline.tasks[id.0];
+        let title = task.title();
+        if !task.effect {
+            return Err(Wrong(format!("--refresh names {title}, which is no effect: `--again` repeats it")).into());
+        }
+        if !planner.wanted.contains(id) {
+            return Err(Wrong(format!("--refresh names {title}, which is not part of what --only names")).into());
+        }
+    }
+    let mut effects = effects(project, planner, args.effects, &args.selection.only)?;
+    effects.extend(again.iter().chain(&refreshed).copied());
     let options = Options {
         jobs: jobs(args, project),
         memory: project.memory,
         gpus: project.gpus.clone(),
         cpu_slots: project.cpu_slots,
-        again,
+        again: again.into_iter().chain(refreshed).collect(),
+        effects,
         fail_fast: args.fail_fast,
         cpu: args.cpu,
         publish: args.publish || args.selection.is_whole(),
@@ -130,6 +147,14 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
     let summary = crate::run::run(planner, &options, &interrupted, &mut |event| screen.show(event))?;
     screen.finish(&summary);
     Ok(summary)
+}
+
+/// The effects that may run: all, or those that `--only` names.
+pub(super) fn effects(project: &Project, planner: &Planner, all: bool, only: &[String]) -> Result<BTreeSet<TaskId>> {
+    match all {
+        true => Ok(planner.wanted.iter().copied().filter(|id| project.pipeline.tasks[id.0].effect).collect()),
+        false => Ok(project.find(only)?.into_iter().collect()),
+    }
 }
 
 /// A name is never taken from another run in silence.
@@ -198,6 +223,9 @@ pub(super) fn closing(summary: &Summary) -> String {
         }
     }
     text.push_str(&format!("{} cached, {} ran, {} failed, {} skipped", summary.cached, summary.ran, summary.failed, summary.skipped));
+    if summary.waiting > 0 {
+        text.push_str(&format!(", {} waiting", summary.waiting));
+    }
     if summary.quarantined > 0 {
         text.push_str(&format!(", {} items in quarantine", summary.quarantined));
     }
@@ -205,6 +233,10 @@ pub(super) fn closing(summary: &Summary) -> String {
         text.push_str(&format!(", {} accepted in quarantine", summary.accepted));
     }
     text.push_str(&format!(" in {:.2} s\n", summary.seconds));
+    if let Some(first) = summary.effects.first() {
+        let more = if summary.effects.len() > 1 { format!(" and {} more", summary.effects.len() - 1) } else { String::new() };
+        text.push_str(&format!("{first}{more} would act on the world: run with --effects, or name what may with --only\n"));
+    }
     if summary.interrupted {
         text.push_str("interrupted: run again to go on from here\n");
     }

@@ -35,7 +35,7 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
     let (tasks, _) = project.find_one(&args.task)?;
     let planner = project.planner(&tasks, &hashing(args.json))?;
-    let states: BTreeMap<TaskId, State> = planner.plan()?.into_iter().collect();
+    let states: BTreeMap<TaskId, State> = planner.plan(&BTreeSet::new())?.into_iter().collect();
     let cached = tasks.iter().any(|id| matches!(states.get(id), Some(State::Cached)));
     let accepted = if cached { accepted(&project, &tasks, args.json)? } else { BTreeMap::new() };
     let mut shown = BTreeSet::new();
@@ -75,6 +75,7 @@ fn explain(planner: &Planner, id: TaskId, state: &State, accepted: Option<&Accep
         State::Cached if let Some(accepted) = accepted => format!("{task}: cached, {}\n", super::accept::told(accepted)),
         State::Cached => format!("{task}: cached, nothing that it depends on has changed\n"),
         State::Run(_) => format!("{task}: must run\n"),
+        State::Waiting(_) => format!("{task}: waiting; --effects runs what acts on the world, and so does --only with its name\n"),
         State::Later(_) => format!("{task}: decided later\n"),
     };
     Ok(opening + &reasons.iter().map(|reason| format!("  {reason}\n")).collect::<String>())

@@ -90,6 +90,8 @@ pub struct Task {
     pub inputs: BTreeMap<String, Vec<Edge>>,
     /// Output ports, the main one first.
     pub outputs: Vec<Output>,
+    /// Whether it acts on the world: it runs only when asked to.
+    pub effect: bool,
     pub needs: Needs,
     pub policy: Policy,
     /// Output port → path relative to the project root, placeholders replaced.

@@ -123,6 +123,10 @@ pub(crate) struct StageTable {
     /// then the item's file, and the one output, of images, masks, studies or a table, a file too; a table's rows get the item's columns.
     #[schemars(with = "Option<String>")]
     pub map: Option<Spanned<String>>,
+    /// For a command: whether it acts on the world, such as by sending or fetching. `run` then leaves it out unless `--effects` is
+    /// given or `--only` names it, and what follows it waits. In no key.
+    #[schemars(with = "Option<bool>")]
+    pub effect: Option<Spanned<bool>>,
     /// Globs of the files that are a command's code; in the key.
     #[schemars(with = "Option<Vec<String>>")]
     pub code: Option<Spanned<Vec<String>>>,

@@ -242,6 +242,10 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                     .map(|out| Output { port: out.name.clone(), artifact: out.artifact, role: out.role })
                     .collect(),
                 publish: super::publish::paths(document, self.decl, &self.stage.axes, cell),
+                effect: match self.stage.kind {
+                    Some(kind) => kind.effect,
+                    None => self.decl.table.effect.as_ref().is_some_and(|effect| *effect.get_ref()),
+                },
                 action,
                 inputs,
             });

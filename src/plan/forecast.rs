@@ -43,7 +43,7 @@ impl Planner<'_> {
             let sum = match state {
                 State::Cached => continue,
                 State::Run(_) => &mut forecast.sure,
-                State::Later(_) => &mut forecast.later,
+                State::Later(_) | State::Waiting(_) => &mut forecast.later,
             };
             sum.add(forecast.tasks.get(id).copied().flatten());
         }

@@ -67,6 +67,8 @@ pub enum State {
     Run(Vec<Reason>),
     /// Decided after these tasks.
     Later(Vec<String>),
+    /// An effect that runs only when asked to, or what follows one: the effects.
+    Waiting(Vec<String>),
 }
 
 /// A pipeline against a store: sources looked at, ready to judge tasks.
@@ -292,7 +294,7 @@ impl<'a> Planner<'a> {
         Ok(self.is_there(&record)?.then_some(Known { key, record }))
     }
 
-    /// Of several variants the oldest whose blobs are all there, else the oldest.
+    /// Of several variants the first whose blobs are all there, else the first.
     fn best(&self, mut records: Vec<Record>) -> Result<Option<Record>> {
         if records.len() > 1 {
             for at in 0..records.len() {
@@ -314,13 +316,21 @@ impl<'a> Planner<'a> {
         Ok(true)
     }
 
-    /// What would run: a state for every wanted task, in the pipeline's order.
-    pub fn plan(&self) -> Result<Vec<(TaskId, State)>> {
+    /// What would run, with these effects: a state for every wanted task, in the pipeline's order.
+    pub fn plan(&self, effects: &BTreeSet<TaskId>) -> Result<Vec<(TaskId, State)>> {
         let mut outcomes = vec![Outcome::Open; self.pipeline.tasks.len()];
-        let mut states = BTreeMap::new();
+        let mut states: BTreeMap<TaskId, State> = BTreeMap::new();
         for id in &self.wanted {
+            let task = &self.pipeline.tasks[id.0];
+            let waits = |need: TaskId| match states.get(&need) {
+                Some(State::Waiting(effects)) => Some(effects.clone()),
+                _ => None,
+            };
+            let waiting: BTreeSet<String> = self.needs_of(*id).into_iter().filter_map(waits).flatten().collect();
             let state = match self.judge(*id, &outcomes)? {
+                None if !waiting.is_empty() => State::Waiting(waiting.into_iter().collect()),
                 None => State::Later(self.open_needs(*id, &outcomes)),
+                Some(Judgement::Miss { .. }) if task.effect && !effects.contains(id) => State::Waiting(vec![task.title()]),
                 Some(Judgement::Miss { manifest, .. }) => State::Run(self.reasons(*id, &manifest)?),
                 Some(Judgement::Hit(known)) => {
                     outcomes[id.0] = Outcome::Known(Box::new(known));

@@ -1,7 +1,7 @@
 //! Tasks that run although their result is known (`run --again`), and whether they gave the same bytes.
 //!
 //! Part of the loop in `run`. What is exact and differs is an error already where it is recorded; what need not be exact is kept
-//! as a variant, and those that follow stay with the result that stood.
+//! as a variant, and those that follow stay with the result that stood; what an effect brought holds from now on.
 
 use super::Loop;
 use crate::pipeline::TaskId;
@@ -28,11 +28,13 @@ impl Loop<'_> {
         let Some(standing) = self.again.standing.remove(&id) else { return made };
         let others = made.record.outputs.iter().filter(|(port, output)| standing.record.outputs.get(*port) != Some(output));
         let ports: Vec<&str> = others.map(|(port, _)| port.as_str()).collect();
+        let effect = self.planner.pipeline.tasks[id.0].effect;
         let words = match ports.as_slice() {
             [] => "the same bytes as before".to_owned(),
+            _ if effect => format!("other bytes than before ({}), which hold from now on", ports.join(", ")),
             _ => format!("other bytes than before ({}), kept as a variant", ports.join(", ")),
         };
         self.again.compared.insert(id, words);
-        standing
+        if effect { made } else { standing }
     }
 }

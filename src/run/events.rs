@@ -13,6 +13,8 @@ pub enum Ended {
     Ran,
     Failed,
     Skipped,
+    /// An effect that nobody asked for, or what follows one.
+    Waiting,
 }
 
 impl Ended {
@@ -23,6 +25,7 @@ impl Ended {
             Self::Ran => "ran",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
+            Self::Waiting => "waiting",
         }
     }
 }
@@ -70,6 +73,10 @@ pub struct Summary {
     pub ran: u64,
     pub failed: u64,
     pub skipped: u64,
+    /// Effects that nobody asked for, and what follows them.
+    pub waiting: u64,
+    /// Those effects.
+    pub effects: Vec<String>,
     /// Tries that failed and were followed by another.
     pub retried: u64,
     /// Items set aside by the tasks of this run, cached ones too: those that nobody has accepted, and those that somebody has.

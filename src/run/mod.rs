@@ -69,6 +69,8 @@ pub struct Options {
     pub cpu_slots: usize,
     /// Tasks that run although their result is known.
     pub again: BTreeSet<TaskId>,
+    /// Effects that may run; others are left out, and what follows them waits.
+    pub effects: BTreeSet<TaskId>,
     /// Stop at the first failure.
     pub fail_fast: bool,
     /// Use no GPU even where there is one.
@@ -122,6 +124,8 @@ enum State {
     Failed,
     /// Something it needs failed, or the run was stopped.
     Skipped,
+    /// It acts on the world and nobody asked for that, or it follows what does.
+    Waiting,
 }
 
 struct Loop<'a> {
@@ -246,6 +250,9 @@ impl<'a> Loop<'a> {
             self.skip(id, &format!("{failed} failed"));
             return Ok(());
         }
+        if self.waits_for_an_effect(id) {
+            return Ok(());
+        }
         let gone = self.revived.get(&id).cloned();
         let (key, manifest) = match self.planner.judge(id, &self.outcomes) {
             Ok(Some(Judgement::Hit(known))) if gone.is_none() && !self.is_again(id) => return self.found(id, known),
@@ -264,6 +271,9 @@ impl<'a> Loop<'a> {
                 return Ok(());
             }
         };
+        if self.is_an_effect_unasked_for(id) {
+            return Ok(());
+        }
         if let Some(first) = self.making.get(&key).filter(|first| **first != id) {
             // Of cells with equal keys one runs.
             let first = *first;
@@ -372,7 +382,7 @@ impl<'a> Loop<'a> {
         let summary = &self.summary;
         self.journal.end(&serde_json::json!({
             "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped,
-            "quarantined": summary.quarantined, "interrupted": summary.interrupted,
+            "waiting": summary.waiting, "quarantined": summary.quarantined, "interrupted": summary.interrupted,
         }))?;
         Ok(self.summary)
     }

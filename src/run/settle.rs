@@ -83,6 +83,35 @@ impl Loop<'_> {
         None
     }
 
+    /// Leaves a task out where something that it needs waits; says whether it did.
+    pub(super) fn waits_for_an_effect(&mut self, id: TaskId) -> bool {
+        let waiting = self.planner.needs_of(id).into_iter().find(|need| self.states[need.0] == State::Waiting);
+        if let Some(need) = waiting {
+            self.wait(id, &format!("after {}", self.title(need)));
+        }
+        waiting.is_some()
+    }
+
+    /// Leaves a task out where it acts on the world and nobody asked for that; says whether it did.
+    pub(super) fn is_an_effect_unasked_for(&mut self, id: TaskId) -> bool {
+        let unasked = self.planner.pipeline.tasks[id.0].effect && !self.options.effects.contains(&id);
+        if unasked {
+            self.summary.effects.push(self.title(id));
+            self.wait(id, "it acts on the world");
+        }
+        unasked
+    }
+
+    fn wait(&mut self, id: TaskId, because: &str) {
+        let title = self.title(id);
+        let _ = self.journal.task(&title, self.kind(id), None, Ended::Waiting.word(), 0.0, because);
+        self.summary.waiting += 1;
+        self.states[id.0] = State::Waiting;
+        let message = Some(because.to_owned());
+        (self.watch)(Event::Ended { task: title, outcome: Ended::Waiting, seconds: 0.0, message, log: None });
+        self.release(id);
+    }
+
     fn tell(&self, id: TaskId, key: Option<Digest>, ended: Ended, seconds: f64, message: &str, reasons: Vec<String>) -> Result<()> {
         self.journal.write(RunTask {
             task: self.title(id),

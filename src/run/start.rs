@@ -223,11 +223,16 @@ impl Carried<'_, '_> {
             items: made.items,
             quarantined: made.quarantined,
             warnings: std::mem::take(&mut *warnings.lock().unwrap_or_else(PoisonError::into_inner)),
+            effect: task.effect,
             accepted: None,
         };
         crate::crash::crash_point!("outputs-stored");
         let record = match store.publish(&record)? {
             Published::Added => record,
+            Published::Same(_) | Published::Differs(_) if task.effect => {
+                store.publish_newest(&record)?;
+                record
+            }
             Published::Same(standing) => standing,
             Published::Differs(standing) if !must_equal(&task.action, &standing, &record) => {
                 store.publish_variant(&record)?;

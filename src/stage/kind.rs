@@ -57,6 +57,8 @@ pub struct Kind {
     pub inputs: &'static [Port],
     /// Output ports, the main one first.
     pub outputs: &'static [Port],
+    /// See [`Params::EFFECT`].
+    pub effect: bool,
     /// Default needs.
     pub needs: Needs,
     /// How it works.
@@ -103,6 +105,7 @@ impl Kind {
             revisions: T::REVISIONS,
             inputs: T::INPUTS,
             outputs: T::OUTPUTS,
+            effect: T::EFFECT,
             needs: T::NEEDS,
             work,
             schema: || schemars::schema_for!(T),

@@ -48,6 +48,9 @@ pub struct Record {
     pub quarantined: u64,
     /// What the kind warned of.
     pub warnings: Vec<String>,
+    /// Whether it tells of an effect: then the newest of several answers holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub effect: bool,
     /// Set where somebody held the result of another key valid for this one; the rest then tells how that one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
@@ -98,7 +101,7 @@ impl Record {
 }
 
 impl Store {
-    /// The records of a key, oldest variant first; none for a key that never succeeded.
+    /// The records of a key, oldest variant first, but of an effect the newest; none for a key that never succeeded.
     pub fn records(&self, key: &Digest) -> Result<Vec<Record>> {
         if let Some(records) = lock(&self.foreseen).get(key) {
             return Ok(records.clone());
@@ -140,6 +143,10 @@ impl Store {
             }
         }
         records.sort_by(|one, other| one.started.cmp(&other.started));
+        // The world may have changed since the first answer.
+        if records.iter().any(|record| record.effect) {
+            records.reverse();
+        }
         let mut seen: Vec<BTreeMap<String, OutputRecord>> = Vec::new();
         records.retain(|record| {
             let new = !seen.contains(&record.outputs);
@@ -162,6 +169,11 @@ impl Store {
         self.add(record, Variants::Many).map(drop)
     }
 
+    /// Adds a record as the newest variant of its key, unless the newest has equal outputs: what an effect brought, which may change.
+    pub fn publish_newest(&self, record: &Record) -> Result<()> {
+        self.add(record, Variants::Newest).map(drop)
+    }
+
     fn add(&self, record: &Record, variants: Variants) -> Result<Published> {
         ensure!(record.version == Record::VERSION, "a record of version {} is written as {}", record.version, Record::VERSION);
         self.check_writable()?;
@@ -169,7 +181,11 @@ impl Store {
         crash_point!("record-ready");
         let _publishing = lock(&self.flushing);
         let standing = self.records(&record.key)?;
-        match standing.iter().find(|one| one.outputs == record.outputs) {
+        let alike = match variants {
+            Variants::Newest => &standing[..standing.len().min(1)],
+            Variants::One | Variants::Many => standing.as_slice(),
+        };
+        match alike.iter().find(|one| one.outputs == record.outputs) {
             Some(same) => return Ok(Published::Same(same.clone())),
             None if variants == Variants::One => {
                 if let Some(first) = standing.first() {
@@ -193,6 +209,8 @@ type Read<'r> = dyn Fn(&Spot) -> std::io::Result<Option<Vec<u8>>> + Sync + 'r;
 enum Variants {
     One,
     Many,
+    /// As many as there are answers; only the last is compared.
+    Newest,
 }
 
 #[cfg(test)]
@@ -219,6 +237,7 @@ mod tests {
             items: 3,
             quarantined: 1,
             warnings: vec!["w".to_owned()],
+            effect: false,
             accepted: None,
         }
     }

@@ -26,6 +26,7 @@ mod commands;
 mod crash;
 #[cfg(feature = "torch")]
 mod demo;
+mod effects;
 mod engines;
 mod failure;
 #[cfg(feature = "torch")]
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         crash::trials(),
         #[cfg(feature = "torch")]
         demo::trials(),
+        effects::trials(),
         engines::trials(),
         failure::trials(),
         #[cfg(feature = "torch")]

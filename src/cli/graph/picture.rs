@@ -133,7 +133,7 @@ impl Picture {
                     let look = match state {
                         State::Cached => Look::Cached,
                         State::Run(_) => Look::Run,
-                        State::Later(_) => Look::Later,
+                        State::Later(_) | State::Waiting(_) => Look::Later,
                     };
                     (look, words(state).1)
                 }

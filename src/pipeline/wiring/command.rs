@@ -16,6 +16,7 @@ impl Wirer<'_, '_> {
         for (key, span) in [
             ("outputs", table.outputs.as_ref().map(Spanned::span)),
             ("map", table.map.as_ref().map(Spanned::span)),
+            ("effect", table.effect.as_ref().map(Spanned::span)),
             ("code", table.code.as_ref().map(Spanned::span)),
             ("env", table.env.as_ref().map(Spanned::span)),
         ] {

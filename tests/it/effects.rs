@@ -1,0 +1,115 @@
+//! Effects (DESIGN rule 15): stages that act on the world run only when asked to.
+
+use crate::space::Space;
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        an_effect_runs_only_when_asked_to,
+        an_effect_that_ran_is_cached,
+        what_an_effect_brings_anew_holds,
+        only_and_again_name_effects,
+        a_kind_says_for_itself_whether_it_is_one
+    ]
+}
+
+/// `send` notes each time that it acts; `after` follows it, `beside` does not.
+const TEXT: &str = r#"[pipeline]
+name = "effects"
+
+[source.raw]
+path = "raw.csv"
+phi  = false
+
+[stage.send]
+command = ["sh", "-c", "echo sent >> sent.log; cp answer.tsv \"$1\"", "sh", "{outputs.receipt}", "{inputs.rows}"]
+effect  = true
+inputs  = { rows = "raw" }
+outputs = { receipt = "table" }
+
+[stage.after]
+command = ["cp", "{inputs.receipt}", "{outputs.table}"]
+inputs  = { receipt = "send" }
+outputs = { table = "table" }
+
+[stage.beside]
+command = ["cp", "{inputs.rows}", "{outputs.table}"]
+inputs  = { rows = "raw" }
+outputs = { table = "table" }
+"#;
+
+fn space() -> Space {
+    let space = Space::new();
+    space.write("effects.toml", TEXT);
+    space.write("raw.csv", "a\tb\n1\t2\n");
+    space.write("answer.tsv", "state\nstored\n");
+    space
+}
+
+/// How often `send` has acted.
+fn sent(space: &Space) -> usize {
+    std::fs::read_to_string(space.path("sent.log")).map_or(0, |text| text.lines().count())
+}
+
+fn an_effect_runs_only_when_asked_to() {
+    let space = space();
+    space.run("plan effects.toml").success().says(&["send", "waiting", "for send", "--effects"]);
+    let output = space.run("run effects.toml --json").success();
+    assert_eq!((output.tasks("ran"), output.tasks("waiting")), (vec!["beside".to_owned()], vec!["after".to_owned(), "send".to_owned()]));
+    assert_eq!((output.summary()["waiting"].as_u64(), sent(&space)), (Some(2), 0));
+    space.run("run effects.toml").success().says(&["2 waiting", "send would act on the world: run with --effects"]);
+    space.run("why effects.toml after").success().says(&["after: waiting", "--effects"]);
+    space.run("plan effects.toml --effects").success().says(&["will run", "1 cached, 1 will run, 1 decided later"]);
+    assert_eq!(sent(&space), 0, "plan never acts");
+    space.run("history effects.toml").success().says(&["2 waiting"]);
+
+    let output = space.run("run effects.toml --effects --json").success();
+    assert_eq!((output.tasks("ran"), sent(&space)), (vec!["after".to_owned(), "send".to_owned()], 1));
+}
+
+fn an_effect_that_ran_is_cached() {
+    let space = space();
+    space.run("run effects.toml --effects").success();
+    let output = space.run("run effects.toml --json").success();
+    assert_eq!((output.tasks("cached").len(), output.tasks("waiting").len(), sent(&space)), (3, 0, 1));
+    // Something else to send: it waits again, and so does what follows.
+    space.write("raw.csv", "a\tb\n3\t4\n");
+    let output = space.run("run effects.toml --json").success();
+    assert_eq!((output.tasks("ran"), output.tasks("waiting").len(), sent(&space)), (vec!["beside".to_owned()], 2, 1));
+}
+
+fn what_an_effect_brings_anew_holds() {
+    let space = space();
+    space.run("run effects.toml --effects").success();
+    space.run("run effects.toml --refresh beside").exits(2).says(&["beside, which is no effect"]);
+    for (answer, ran) in [("refused", 2), ("stored", 1), ("stored", 1)] {
+        space.write("answer.tsv", format!("state\n{answer}\n"));
+        let output = space.run("run effects.toml --refresh send --json").success();
+        // The first answer again: what follows it is known from then.
+        assert_eq!(output.tasks("ran").len(), ran, "{}", output.text());
+        let output = space.run("run effects.toml --json").success();
+        assert_eq!(output.tasks("cached").len(), 3, "{}", output.text());
+        space.run("export effects.toml after out").success();
+        let file = std::fs::read_dir(space.path("out")).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(std::fs::read_to_string(file).unwrap(), format!("state\n{answer}\n"));
+        std::fs::remove_dir_all(space.path("out")).unwrap();
+    }
+    assert_eq!(sent(&space), 4);
+}
+
+fn only_and_again_name_effects() {
+    let space = space();
+    // What needs an effect does not name it.
+    let output = space.run("run effects.toml --only after --json").success();
+    assert_eq!((output.tasks("waiting").len(), sent(&space)), (2, 0));
+    space.run("run effects.toml --only send").success();
+    assert_eq!(sent(&space), 1);
+    space.run("run effects.toml --again send").success();
+    assert_eq!(sent(&space), 2);
+}
+
+fn a_kind_says_for_itself_whether_it_is_one() {
+    let space = space();
+    space.replace("effects.toml", "command = [\"cp\", \"{inputs.rows}\", \"{outputs.table}\"]", "kind = \"cohort.label\"\neffect = true");
+    space.run("check effects.toml").exits(2).says(&["`effect` is for stages with a `command`"]);
+}
