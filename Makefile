@@ -47,6 +47,7 @@ build: ## fetch libtorch, build both programs in release mode
 test: ## fetch libtorch, build, run every test
 	@$(start)
 	$(torch)
+	scripts/keras >/dev/null || say "without Keras the tests that compare with it are skipped"
 	say "building and running every test"
 	scripts/test --profile ci --locked --features crash-points
 

@@ -14,9 +14,9 @@ use std::process::Command;
 /// function of that backbone does, and writes [n, features] (or [n, classes]) as float32.
 #[derive(Args)]
 pub(super) struct FeaturesArgs {
-    /// The backbone: mobilenet
+    /// The backbone, such as mobilenet: `tomograph backbones` lists them
     backbone: String,
-    /// Keras weights (HDF5)
+    /// Keras weights: HDF5 of Keras 2 or 3, .keras or .safetensors; with or without the classifier of ImageNet
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// Images: X.npy, or a PNG, JPEG or BMP file
@@ -31,9 +31,7 @@ pub(super) struct FeaturesArgs {
 }
 
 pub(super) fn features(args: &FeaturesArgs) -> Result<Exit> {
-    let worker =
-        worker().context("the program tomograph-torch is missing: it is neither beside tomograph nor on PATH; `make build` makes both")?;
-    let mut command = Command::new(&worker);
+    let mut command = worker_command()?;
     command
         .arg("features")
         .arg(&args.backbone)
@@ -46,5 +44,17 @@ pub(super) fn features(args: &FeaturesArgs) -> Result<Exit> {
     if args.top {
         command.arg("--top");
     }
-    Err(command.exec()).with_context(|| format!("cannot start {}", worker.display()))
+    hand_over(command)
+}
+
+/// A command line for `tomograph-torch`, to be filled.
+pub(super) fn worker_command() -> Result<Command> {
+    let worker =
+        worker().context("the program tomograph-torch is missing: it is neither beside tomograph nor on PATH; `make build` makes both")?;
+    Ok(Command::new(worker))
+}
+
+/// Becomes that program.
+pub(super) fn hand_over(mut command: Command) -> Result<Exit> {
+    Err(command.exec()).with_context(|| format!("cannot start {}", command.get_program().display()))
 }

@@ -4,6 +4,7 @@ mod accept;
 mod across;
 mod attempt;
 mod audit;
+mod backbones;
 mod cache;
 mod check;
 mod complete;
@@ -29,6 +30,7 @@ mod results;
 mod run;
 mod schema;
 mod show;
+mod weights;
 mod why;
 mod work;
 
@@ -72,6 +74,8 @@ enum Command {
     Completions(complete::CompletionsArgs),
     #[command(hide = true)]
     Complete(complete::CompleteArgs),
+    Backbones(backbones::BackbonesArgs),
+    Weights(weights::WeightsArgs),
     Features(features::FeaturesArgs),
     #[command(hide = true)]
     Work(work::WorkArgs),
@@ -107,6 +111,8 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Schema(args) => schema::schema(&args, KINDS),
         Command::Completions(args) => complete::completions(&args),
         Command::Complete(args) => complete::complete(&args, &<Cli as clap::CommandFactory>::command(), KINDS),
+        Command::Backbones(args) => backbones::backbones(&args),
+        Command::Weights(args) => weights::weights(&args),
         Command::Features(args) => features::features(&args),
         Command::Work(args) => work::work(&args, KINDS),
         Command::EndAfter(args) => work::end_after(&args),

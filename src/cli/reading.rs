@@ -39,6 +39,9 @@ pub(super) struct Local {
     pub(super) devices: Devices,
     /// Seconds between two writes of a training's state.
     pub(super) state_every: Option<f64>,
+    /// Where weights of backbones are, and are fetched from.
+    #[serde(default)]
+    pub(super) weights: super::weights::WeightsTable,
     /// Other places for sources, by name.
     #[serde(default)]
     pub(super) source: BTreeMap<String, String>,

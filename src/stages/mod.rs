@@ -15,6 +15,7 @@ mod images_mask;
 mod images_prepare;
 mod lungs_evaluate;
 mod npy_import;
+pub mod published;
 mod report_table;
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,7 @@ use crate::weights::variables;
 use anyhow::{Context as _, Result, ensure};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const BATCH: i64 = 32;
 pub(crate) struct Features {
     /// Network, such as mobilenet
     backbone: String,
-    /// Keras HDF5 file with its weights
+    /// Its weights: Keras HDF5, .keras or .safetensors
     #[arg(long)]
     weights: PathBuf,
     /// X.npy of [n, h, w, 3] RGB 0 to 255 (uint8 or float32), or one image, which is resized to the network's side
@@ -98,11 +98,15 @@ fn write(path: &Path, values: &Tensor) -> Result<()> {
     let size = values.size();
     let flat = values.to_device(tch::Device::Cpu).contiguous().view(-1);
     let array = ndarray::Array2::from_shape_vec((size[0] as usize, size[1] as usize), Vec::<f32>::try_from(&flat)?)?;
-    // Whole or not at all: beside its place, then renamed. Readable as the user's other files are.
+    whole(path, |file| Ok(ndarray_npy::WriteNpyExt::write_npy(&array, file)?))
+}
+
+/// Writes a file whole or not at all: beside its place, then renamed. Readable as the user's other files are.
+pub(crate) fn whole(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = tempfile::Builder::new().prefix(".tomograph-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
     let mut file = BufWriter::new(beside.as_file());
-    ndarray_npy::WriteNpyExt::write_npy(&array, &mut file)?;
+    write(&mut file)?;
     file.flush()?;
     drop(file);
     beside.persist(path)?;

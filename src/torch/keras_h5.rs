@@ -6,9 +6,12 @@
 //! empty array of numbers where there are none. The newer one (`x.weights.h5` of Keras 3, and the file of that kind inside
 //! `x.keras`, a zip) has a group per layer below `layers`, called by its class and counted; its datasets are counted too.
 //!
+//! Safetensors as [`crate::convert`] and trainings write them are read too: under our names, in our order.
+//!
 //! Which layer belongs where is for [`crate::keras_load`] to say: nothing here knows a network.
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use crate::weights::{Named, from_bytes};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use hdf5_pure::{AttrValue, DType, File, Group};
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -20,7 +23,14 @@ pub(crate) struct Layers {
     pub(crate) layout: Layout,
     /// The layers that have weights, in the order of the file.
     pub(crate) layers: Vec<Found>,
-    file: File,
+    source: Source,
+}
+
+/// Where the numbers are.
+enum Source {
+    Hdf5(File),
+    /// Safetensors as we write them, read whole.
+    Ours(Named),
 }
 
 /// How a file says which layer is which.
@@ -50,7 +60,7 @@ pub(crate) struct Weight {
     place: String,
 }
 
-const BROKEN: &str = "not a Keras weights file (HDF5 or .keras), or cut short";
+const BROKEN: &str = "not a weights file (Keras HDF5, .keras or .safetensors), or cut short";
 
 impl Layers {
     /// Opens a file of a tree.
@@ -63,37 +73,50 @@ impl Layers {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         ensure!(!path.is_dir(), "it is a folder, where a weights file is wanted");
         let mut mark = Vec::new();
-        std::fs::File::open(path).context("it cannot be opened")?.take(4).read_to_end(&mut mark).context("it cannot be read")?;
+        std::fs::File::open(path).context("it cannot be opened")?.take(9).read_to_end(&mut mark).context("it cannot be read")?;
         ensure!(!mark.is_empty(), "the file is empty");
-        let file = match mark.as_slice() {
-            b"PK\x03\x04" => File::from_bytes(unzipped(path)?).context(BROKEN)?,
-            _ => File::open_streaming(path).context(BROKEN)?,
+        // Eight bytes of length, then JSON.
+        if mark.get(8) == Some(&b'{') {
+            let (named, _) = from_bytes(&std::fs::read(path).context("it cannot be read")?)?;
+            return Ok(Self { layout: Layout::Named, layers: Vec::new(), source: Source::Ours(named) });
+        }
+        let file = match mark.starts_with(b"PK\x03\x04") {
+            true => File::from_bytes(unzipped(path)?).context(BROKEN)?,
+            false => File::open_streaming(path).context(BROKEN)?,
         };
-        let mut layers = Self { layout: Layout::Named, layers: Vec::new(), file };
         for root in ["layers", "_layer_checkpoint_dependencies"] {
-            if let Ok(group) = layers.file.group(root) {
-                layers.layout = Layout::Counted;
-                layers.layers = counted(&group, root)?;
-                return Ok(layers);
+            if let Ok(group) = file.group(root) {
+                let layers = counted(&group, root)?;
+                return Ok(Self { layout: Layout::Counted, layers, source: Source::Hdf5(file) });
             }
         }
-        let (root, prefix) = match layers.file.group("model_weights") {
+        let (root, prefix) = match file.group("model_weights") {
             Ok(group) => (group, "model_weights/"),
-            Err(_) => (layers.file.root(), ""),
+            Err(_) => (file.root(), ""),
         };
+        let mut layers = Vec::new();
         let attributes = root.attrs().context(BROKEN)?;
         for name in texts(&attributes, "layer_names").context(BROKEN)? {
             let weights = named(&root, &name, prefix).with_context(|| damaged(&name))?;
             if !weights.is_empty() {
-                layers.layers.push(Found { name, weights });
+                layers.push(Found { name, weights });
             }
         }
-        Ok(layers)
+        Ok(Self { layout: Layout::Named, layers, source: Source::Hdf5(file) })
+    }
+
+    /// The variables of a safetensors file.
+    pub(crate) fn ours(&self) -> Option<&Named> {
+        match &self.source {
+            Source::Ours(named) => Some(named),
+            Source::Hdf5(_) => None,
+        }
     }
 
     /// The numbers of a weight, in Keras' order of the axes. `layer` and `name` are what messages call them.
     pub(crate) fn numbers(&self, weight: &Weight, layer: &str, name: &str) -> Result<Vec<f32>> {
-        let dataset = self.file.dataset(&weight.place).with_context(|| damaged(layer))?;
+        let Source::Hdf5(file) = &self.source else { bail!("layer {layer} is in a file of another kind") };
+        let dataset = file.dataset(&weight.place).with_context(|| damaged(layer))?;
         let kind = dataset.dtype().with_context(|| damaged(layer))?;
         ensure!(matches!(kind, DType::F32 | DType::F64), "layer {layer}: its {name} is of {kind} in the file, where float32 is wanted");
         let numbers = dataset.read_f32().with_context(|| damaged(layer))?;

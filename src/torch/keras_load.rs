@@ -28,6 +28,9 @@ impl Layers {
     /// variables than the backbone's nothing is said. Nothing is changed unless every layer fits.
     pub(crate) fn load(&self, backbone: &Backbone, top: bool, variables: &Named) -> Result<()> {
         let network = if top { format!("{} with its top", backbone.name) } else { backbone.name.to_owned() };
+        if let Some(named) = self.ours() {
+            return ours(named, &network, &backbone.graph(top), &backbone.graph(true), variables);
+        }
         let whole = backbone.graph(true);
         let all = wanted(&whole);
         let mut values = Named::new();
@@ -117,6 +120,28 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+/// Layers that a classifier of ours has beside its backbone.
+const HEAD: [&str; 3] = ["dense_", "predictions", "input_mix"];
+
+/// Fills a network from our own file; what a classifier's head or the top has there is left out.
+fn ours(named: &Named, network: &str, graph: &Graph, whole: &Graph, variables: &Named) -> Result<()> {
+    let names = |graph: &Graph| -> BTreeSet<String> {
+        let of = |layer: &Layer| graph.variables(layer).into_iter().map(|one| format!("{}.{}", layer.name, one.ours)).collect::<Vec<_>>();
+        graph.layers.iter().flat_map(of).collect()
+    };
+    let (wanted, known) = (names(graph), names(whole));
+    if let Some(missing) = wanted.iter().find(|name| !named.contains_key(*name)) {
+        bail!("the file has no variable {missing}, which {network} has: it is of another network, or not whole");
+    }
+    if let Some(extra) = named.keys().find(|name| !known.contains(*name) && !HEAD.iter().any(|head| name.starts_with(head))) {
+        bail!("the file has a variable {extra}, which {network} has not: it is of another network");
+    }
+    let own = |all: &Named| -> Named {
+        all.iter().filter(|(name, _)| wanted.contains(*name)).map(|(name, one)| (name.clone(), one.shallow_clone())).collect()
+    };
+    assign(&own(variables), &own(named))
 }
 
 /// The layers with weights of a network, in Keras' order.

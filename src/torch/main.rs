@@ -4,6 +4,7 @@ mod arrays;
 mod augment;
 mod backbones;
 mod classifier;
+mod convert;
 mod evaluate;
 mod failure;
 mod features;
@@ -13,6 +14,8 @@ mod graph;
 mod image_features;
 mod items;
 mod job;
+#[cfg(test)]
+mod keras_files;
 mod keras_h5;
 mod keras_load;
 mod layers;
@@ -52,18 +55,24 @@ enum Command {
     },
     /// Pooled features of images, or their ImageNet classes
     Features(features::Features),
+    /// Weights as safetensors
+    Convert(convert::Convert),
 }
 
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Work { order } => work::work(&order),
-        Command::Features(args) => match failure::guarded(|| features::features(&args)) {
-            Ok(()) => true,
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "error: {}", failure::line(&error, None));
-                false
-            }
-        },
+        Command::Features(args) => told(|| features::features(&args)),
+        Command::Convert(args) => told(|| convert::convert(&args)),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Does what people asked for, and says what went wrong.
+fn told(work: impl FnOnce() -> anyhow::Result<()>) -> bool {
+    let done = failure::guarded(work);
+    if let Err(error) = &done {
+        let _ = writeln!(std::io::stderr(), "error: {}", failure::line(error, None));
+    }
+    done.is_ok()
 }

@@ -106,14 +106,4 @@ impl Graph {
         }
         found
     }
-
-    /// Numbers in all variables, as `model.count_params()` counts them.
-    pub(crate) fn parameters(&self) -> i64 {
-        let of = |layer: &Layer| -> i64 {
-            let own: i64 = self.variables(layer).iter().map(|variable| variable.shape.iter().product::<i64>()).sum();
-            // `Normalization` counts its images.
-            own + i64::from(matches!(layer.op, Op::Normalization))
-        };
-        self.layers.iter().map(of).sum()
-    }
 }

@@ -32,6 +32,8 @@ mod failure;
 #[cfg(feature = "torch")]
 mod features;
 mod items;
+#[cfg(feature = "torch")]
+mod keras;
 mod kills;
 #[cfg(feature = "torch")]
 mod learn;
@@ -54,6 +56,7 @@ mod study;
 mod tidy;
 #[cfg(feature = "torch")]
 mod tuning;
+mod weights;
 mod words;
 
 fn main() -> ExitCode {
@@ -75,6 +78,8 @@ fn main() -> ExitCode {
         features::trials(),
         kills::trials(),
         #[cfg(feature = "torch")]
+        keras::trials(),
+        #[cfg(feature = "torch")]
         learn::trials(),
         lend::trials(),
         items::trials(),
@@ -93,6 +98,7 @@ fn main() -> ExitCode {
         tidy::trials(),
         #[cfg(feature = "torch")]
         tuning::trials(),
+        weights::trials(),
         words::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), files.into_iter().flatten().collect()).exit_code()
@@ -105,6 +111,17 @@ enum Need {
     Program(&'static str, &'static str),
     /// To be root, for mounts and other users.
     Root,
+    /// Keras, as `scripts/keras` installs it.
+    #[cfg(feature = "torch")]
+    Keras,
+}
+
+/// The folder of Keras for PYTHONPATH, or why there is none.
+#[cfg(feature = "torch")]
+fn keras_packages() -> Result<String, String> {
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/keras")).arg("--find").output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 impl Need {
@@ -120,6 +137,8 @@ impl Need {
                 let id = Command::new("id").arg("-u").output().unwrap();
                 (id.stdout.trim_ascii() != b"0").then(|| "it must be root to run".to_owned())
             }
+            #[cfg(feature = "torch")]
+            Self::Keras => keras_packages().err(),
         }
     }
 }

@@ -30,9 +30,9 @@ pub(crate) struct Backbone {
     /// How Keras scales pixels for these weights.
     pub(crate) scaling: Scaling,
     /// Writes down the layers from the input to the last feature map.
-    trunk: fn(&mut Graph) -> X,
+    pub(crate) trunk: fn(&mut Graph) -> X,
     /// Writes down those that Keras adds with `include_top=True`: last feature map → logits of the 1000 ImageNet classes.
-    top: fn(&mut Graph, X) -> X,
+    pub(crate) top: fn(&mut Graph, X) -> X,
 }
 
 /// Every backbone there is. The names are those of [`tomograph::stages::backbones`].
