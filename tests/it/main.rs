@@ -35,6 +35,7 @@ mod items;
 #[cfg(feature = "torch")]
 mod keras;
 mod kills;
+mod laws;
 #[cfg(feature = "torch")]
 mod learn;
 mod lend;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         keras::trials(),
         #[cfg(feature = "torch")]
         learn::trials(),
+        laws::trials(),
         lend::trials(),
         items::trials(),
         limits::trials(),
