@@ -4,8 +4,9 @@ use super::exit::{Exit, Wrong, print};
 use super::grid::{bytes, count};
 use super::project::{Project, Selection};
 use super::results::{Standing, of_run, standing};
+use super::tensorboard;
 use crate::run::publish::{Publication, export as copy_out};
-use crate::stage::Kind;
+use crate::stage::{Artifact, Kind};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use std::path::PathBuf;
 /// TASK names one task and perhaps one of its outputs (else its main one): 'train[seed=1].model'. Beside FOLDER lies
 /// FOLDER.tomograph.json, which says by key and digests what the files are. People's data never leaves the store.
 ///
-/// For example, `tomograph export study.toml table paper/table --run @submission-1` takes the table as it was sent.
+/// For example, `tomograph export study.toml table paper/table --run @submission-1` takes the table as it was sent, and
+/// `tomograph export study.toml 'train[seed=1].history' runs/1 --as tensorboard` writes what `tensorboard --logdir runs` shows.
 #[derive(Args)]
 pub(super) struct ExportArgs {
     /// The pipeline: a TOML file
@@ -30,6 +32,15 @@ pub(super) struct ExportArgs {
     /// As this run had it: @NAME, @last, @prev, or the beginning of its line in `tomograph history`
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
+    /// In another format: a history as event files for TensorBoard, with what the training's log says of its speed
+    #[arg(long = "as", value_name = "FORMAT")]
+    format: Option<Format>,
+}
+
+/// What a result may be turned into on its way out.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Tensorboard,
 }
 
 pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> {
@@ -41,7 +52,8 @@ pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> 
         return Err(Wrong(format!("{} is {} tasks ({}{more}): name one", args.task, tasks.len(), names.join(", "))).into());
     };
     let task = &project.pipeline.tasks[id.0];
-    let port = match (port, task.outputs.first()) {
+    let history = task.outputs.iter().find(|output| args.format.is_some() && output.artifact == Artifact::History);
+    let port = match (port, history.or(task.outputs.first())) {
         (Some(port), _) => port,
         (None, Some(main)) => main.port.clone(),
         (None, None) => bail!("{} has no outputs", task.title()),
@@ -62,12 +74,21 @@ pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> 
         bail!("the files of {}.{port} are no longer in the store: run `tomograph run --only '{}'`", task.title(), task.title());
     };
     let title = task.title();
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let tree = match args.format {
+        // People's data stays in the store, turned into whatever.
+        Some(Format::Tensorboard) if !tree.identified => {
+            tensorboard::convert(&project, &record, &tree, scratch.path()).with_context(|| format!("{title}.{port}"))?
+        }
+        _ => tree,
+    };
     let what = Publication { task: &title, kind: &record.kind, key: &record.key, port: &port, tree: &tree, to: "" };
     if !tree.identified {
         // Said first: nothing leaves unsaid.
         super::audit::tell(&project, "export", &record, &title, &port, held, &args.folder.display().to_string())?;
     }
     copy_out(&project.store, &what, &args.folder)?;
-    print(&format!("{}: {}, {}\n", args.folder.display(), count(held.files, "file"), bytes(held.bytes)))?;
+    let (files, size) = (tree.files.len() as u64, tree.files.values().map(|file| file.size).sum());
+    print(&format!("{}: {}, {}\n", args.folder.display(), count(files, "file"), bytes(size)))?;
     Ok(Exit::Done)
 }

@@ -30,6 +30,7 @@ mod results;
 mod run;
 mod schema;
 mod show;
+mod tensorboard;
 mod weights;
 mod why;
 mod work;

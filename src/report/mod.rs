@@ -3,6 +3,7 @@
 //! Knows nothing of stages or files; the layouts are in `render`.
 
 mod render;
+pub mod tensorboard;
 
 pub use render::{csv, latex, markdown};
 

@@ -32,6 +32,8 @@ mod schedule;
 mod seeds;
 mod speed;
 mod state;
+#[cfg(test)]
+mod steps;
 mod train;
 mod training;
 mod variables;

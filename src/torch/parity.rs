@@ -10,7 +10,7 @@ use crate::weights::{Named, from_bytes, variables};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 
 /// What `noise` of gen.py gives: numbers in [-1, 1) that follow from a name.
-fn noise(name: &str, count: i64) -> Vec<f32> {
+pub(crate) fn noise(name: &str, count: i64) -> Vec<f32> {
     let seed = name.bytes().fold(0x811c_9dc5u32, |seed, byte| (seed ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let number = |at: u32| {
         let x = at.wrapping_mul(0x9e37_79b1).wrapping_add(seed);
@@ -23,7 +23,7 @@ fn noise(name: &str, count: i64) -> Vec<f32> {
 }
 
 /// What `weight` of gen.py gives.
-fn weight(layer: &str, leaf: &str, shape: &[i64]) -> Vec<f32> {
+pub(crate) fn weight(layer: &str, leaf: &str, shape: &[i64]) -> Vec<f32> {
     let mut values = noise(&format!("{layer}/{leaf}"), shape.iter().product());
     let root = |fan: i64| (6.0 / fan as f64).sqrt() as f32;
     let ceiling = if layer == "conv1" { 3.0 } else { 1.0 };
@@ -52,15 +52,15 @@ fn some(x: &Tensor) -> Vec<f32> {
 }
 
 /// Keras' answers, by name.
-struct Answers(Named);
+pub(crate) struct Answers(Named);
 
 impl Answers {
-    fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(from_bytes(bytes).unwrap().0)
     }
 
     /// Asserts that values agree within `tolerance` of the greatest one.
-    fn assert(&self, name: &str, ours: &[f32], tolerance: f32) {
+    pub(crate) fn assert(&self, name: &str, ours: &[f32], tolerance: f32) {
         let keras = Vec::<f32>::try_from(&self.0[name].view(-1)).unwrap();
         assert_eq!(ours.len(), keras.len(), "{name}");
         let scale = keras.iter().fold(1e-6f32, |most, x| most.max(x.abs()));
@@ -84,7 +84,7 @@ fn mobilenet(kind: Kind) -> (nn::VarStore, Network) {
 }
 
 /// Gives the variables of a graph the values of `weight`.
-fn fill(graph: &Graph, named: &Named) {
+pub(crate) fn fill(graph: &Graph, named: &Named) {
     for layer in &graph.layers {
         for variable in graph.variables(layer) {
             let shape = variable.keras_shape();

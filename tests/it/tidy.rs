@@ -38,7 +38,7 @@ const DOMAINS: &[&str] = &["arrays", "cohort", "deid", "dicom", "image", "mids",
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["stages", "run", "plan", "pipeline", "stage", "store"]),
+    ("cli", &["stages", "run", "plan", "pipeline", "stage", "store", "report"]),
     ("run", &["plan", "pipeline", "stage", "store"]),
     ("plan", &["pipeline", "stage", "store"]),
     ("pipeline", &["stage"]),
