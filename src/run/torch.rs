@@ -93,6 +93,8 @@ pub(super) fn converse(
     // OpenMP's threads spin while they wait for each other. Where somebody else has a core too, its default (milliseconds) made a step
     // of 0.1 s take 10 s.
     command.env("GOMP_SPINCOUNT", "10000");
+    // Memory of a step is kept for the next: given back to the system and taken again, it took a quarter of the time of a step.
+    command.env("MALLOC_MMAP_MAX_", "0").env("MALLOC_TRIM_THRESHOLD_", "1099511627776");
     // Single precision means single precision; tch cannot say so. No variable of the user's decides what a result is.
     command.env("NVIDIA_TF32_OVERRIDE", "0");
     let mut child = children.start(command).map_err(|error| match error.kind() {

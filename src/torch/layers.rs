@@ -22,7 +22,7 @@ impl Activation {
         match self {
             Self::Linear => xs,
             Self::Relu => xs.relu(),
-            Self::Relu6 => xs.clamp(0.0, 6.0),
+            Self::Relu6 => xs.relu6(),
             Self::Swish => xs.silu(),
             Self::Sigmoid => xs.sigmoid(),
         }
@@ -31,9 +31,9 @@ impl Activation {
     /// The same, over the input's own memory where that leaves gradients right: nothing else may read it afterwards.
     pub(crate) fn apply_in_place(self, mut xs: Tensor) -> Tensor {
         match self {
-            // Its gradient needs the output only; those of the others the input.
+            // Their gradients need the output only; those of the others the input.
             Self::Relu => xs.relu_(),
-            Self::Relu6 if !xs.requires_grad() => xs.clamp_(0.0, 6.0),
+            Self::Relu6 => xs.relu6_(),
             Self::Swish if !xs.requires_grad() => xs.silu_(),
             other => other.apply(xs),
         }
