@@ -65,9 +65,10 @@ lint: ## check format and lints; warnings are errors
 	say "checking the lints"
 	cargo clippy --profile ci --locked --features crash-points --all-targets -- -D warnings
 
-bench: build ## measure against ninja, find and b3sum on this machine
+bench: build ## measure against ninja, find and b3sum, and trainings against PyTorch and Keras, on this machine
 	@$(start)
 	scripts/bench $(tomograph)
+	scripts/bench-training $(tomograph)
 
 clean: ## remove what cargo built and what the demo published; the store in cache/ stays
 	@$(start)

@@ -79,7 +79,7 @@ fn since_1970(moment: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::runs::utc;
+    use crate::store::utc;
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
