@@ -315,3 +315,15 @@ fn what_is_wrong_with_a_file_is_named() {
         "the file has no layer conv2d_1 (conv2d_2), which small has: it is of another network, or not whole"
     );
 }
+
+#[test]
+fn a_file_that_ends_anywhere_is_an_error_and_no_panic() {
+    let place = Place::new();
+    let files = [named(&whole()), recounted(whole()), zipped("model.weights.h5", &recounted(whole()))];
+    for bytes in files {
+        for end in (0..bytes.len() - 1).step_by(bytes.len() / 60) {
+            let error = load(&place.file(&bytes[..end]), false).err();
+            assert!(error.is_some(), "cut after {end} of {} bytes", bytes.len());
+        }
+    }
+}
