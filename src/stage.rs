@@ -49,6 +49,11 @@ pub trait Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'sta
     fn unread(&self) -> Vec<&'static str> {
         Vec::new()
     }
+
+    /// Output ports that stay empty under these params: a reference to one is a mistake.
+    fn unfilled(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// A kind that does its work at once, on one thread of the pool (rayon inside is welcome).

@@ -83,7 +83,7 @@ fn write_tile(body: &mut String, tile: &Tile, (left, top): (u32, u32), side: u32
         writeln!(body, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.2\"/>")?;
     }
     for (at, line) in tile.caption.iter().enumerate() {
-        text(body, 0, height + LINE * (at as u32 + 1) - 2, "#e0e0e0", 11, line)?;
+        text(body, 0, height + LINE * (at as u32 + 1) - 2, "#e0e0e0", 11, &ending(line, side as usize / 6))?;
     }
     writeln!(body, "</g>")?;
     Ok(())
@@ -106,6 +106,14 @@ fn thumbnail(image: &Grey, width: u32, height: u32) -> Result<Grey> {
     small.pixels.iter_mut().for_each(|value| *value = (u32::from(*value - low) * 255 / span) as u16);
     small.depth = 8;
     Ok(small)
+}
+
+/// A line that fits: of one that is too long the end, which tells files of one folder apart.
+fn ending(line: &str, most: usize) -> String {
+    match line.chars().count().checked_sub(most) {
+        None | Some(0) => line.to_owned(),
+        Some(surplus) => std::iter::once('…').chain(line.chars().skip(surplus + 1)).collect(),
+    }
 }
 
 fn text(body: &mut String, x: u32, y: u32, colour: &str, size: u32, words: &str) -> std::fmt::Result {
@@ -138,6 +146,11 @@ mod tests {
     }
 
     #[test]
+    fn a_long_caption_keeps_its_end() {
+        assert_eq!([ending("abcdef", 6), ending("abcdef", 4), ending("äöü", 2)], ["abcdef", "…def", "…ü"]);
+    }
+
+    #[test]
     fn a_sheet_holds_pictures_contours_and_words() {
         let picture = Grey { width: 4, height: 2, depth: 16, pixels: (0..8).map(|at| at * 9000).collect() };
         let mask = drawn(&[".##.", "...."]);
@@ -148,9 +161,9 @@ mod tests {
         };
         let bare = Tile { picture: None, caption: Vec::new(), ..tile.clone() };
         let groups = [("worst".to_owned(), vec![tile, bare]), ("flagged".to_owned(), Vec::new())];
-        let svg = contact_sheet(["drawn", "predicted"], &groups, 8).unwrap();
+        let svg = contact_sheet(["drawn", "predicted"], &groups, 60).unwrap();
         assert_eq!((svg.matches("<image ").count(), svg.matches("<path ").count()), (1, 4));
-        assert!(svg.contains("d=\"M6 0L6 2L2 2L2 0Z\"") && svg.contains("a &lt;1&gt; &amp; b") && !svg.contains("flagged"), "{svg}");
+        assert!(svg.contains("d=\"M45 0L45 15L15 15L15 0Z\"") && svg.contains("a &lt;1&gt; &amp; b") && !svg.contains("flagged"), "{svg}");
         let start = svg.find("base64,").unwrap() + 7;
         assert!(svg[start..].starts_with("iVBORw0KGgo"), "a PNG");
     }

@@ -103,6 +103,14 @@ impl Task {
     pub fn title(&self) -> String {
         title(&self.stage, &self.cell)
     }
+
+    /// The kind that puts nothing into this output under the task's params, if it is one.
+    pub(crate) fn kind_that_leaves_empty(&self, output: &str) -> Option<&'static str> {
+        match &self.action {
+            Action::Kind { kind, params } => params.unfilled().contains(&output).then_some(kind.name),
+            Action::Command(_) => None,
+        }
+    }
 }
 
 fn title(name: &str, cell: &Coordinates) -> String {

@@ -215,12 +215,12 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                         if self.right { configure(kind, &params, &whose, problems) } else { None }
                     });
                     let unread = read.as_ref().map(|read| read.unread.clone()).unwrap_or_default();
-                    let inputs = self.inputs(cell, &arrivals, &unread, problems);
+                    let inputs = self.inputs(cell, &arrivals, &unread, tasks, problems);
                     self.nothing_missing(kind, &inputs, &unread, problems);
                     read.clone().map(|read| (Action::Kind { kind, params: read.params }, inputs))
                 }
                 None => {
-                    let inputs = self.inputs(cell, &arrivals, &[], problems);
+                    let inputs = self.inputs(cell, &arrivals, &[], tasks, problems);
                     self.right.then(|| (Action::Command(self.command(cell, &overrides)), inputs))
                 }
             };
@@ -252,8 +252,15 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         }
     }
 
-    /// Parts by port, sorted by coordinates.
-    fn inputs(&self, cell: &[u32], arrivals: &[Arrivals], unread: &[&str], problems: &mut Problems) -> BTreeMap<String, Vec<Edge>> {
+    /// Parts by port, sorted by coordinates. `tasks` are those made so far.
+    fn inputs(
+        &self,
+        cell: &[u32],
+        arrivals: &[Arrivals],
+        unread: &[&str],
+        tasks: &[Task],
+        problems: &mut Problems,
+    ) -> BTreeMap<String, Vec<Edge>> {
         let builder = self.builder;
         let mut inputs: BTreeMap<String, Vec<Edge>> = BTreeMap::new();
         for (wire, arrivals) in self.stage.wires.iter().zip(arrivals).filter(|(wire, _)| !unread.contains(&wire.port.as_str())) {
@@ -264,6 +271,15 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                 let own = show_coordinates(&builder.coordinates(&self.stage.axes, cell));
                 let message = format!("`{}` names no cell that exists for {}[{own}]", wire.text, self.decl.name);
                 problems.push(Diagnostic::error(wire.span.clone(), message).help("leave such cells out with `skip` or `keep`"));
+            }
+            if let From::Stage { stage, output } = &wire.from {
+                let name = &builder.document.stages[*stage].name;
+                let made = found.iter().filter_map(|number| tasks.get(builder.first_task[*stage] + number));
+                if let Some(kind) = made.filter(|task| task.stage == *name).find_map(|task| task.kind_that_leaves_empty(output)) {
+                    let message = format!("with the params it has, stage `{name}` puts nothing into its output `{output}`");
+                    let help = format!("`tomograph kinds {kind}` says which params ask for it");
+                    problems.push(Diagnostic::error(wire.span.clone(), message).help(help));
+                }
             }
             let edges = found.iter().map(|number| {
                 let origin = match &wire.from {

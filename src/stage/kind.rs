@@ -133,6 +133,8 @@ pub trait Configured: Send + Sync {
     fn check(&self) -> Vec<Problem>;
     /// See [`Params::unread`].
     fn unread(&self) -> Vec<&'static str>;
+    /// See [`Params::unfilled`].
+    fn unfilled(&self) -> Vec<&'static str>;
     /// Does the work of a [`Whole`] kind.
     fn run(&self, cx: &Context) -> Result<()>;
     /// The face of a kind that works item by item.
@@ -195,6 +197,10 @@ macro_rules! configured {
 
             fn unread(&self) -> Vec<&'static str> {
                 self.0.unread()
+            }
+
+            fn unfilled(&self) -> Vec<&'static str> {
+                self.0.unfilled()
             }
 
             fn run(&self, cx: &Context) -> Result<()> {

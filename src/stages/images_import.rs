@@ -93,6 +93,10 @@ impl Params for ImagesImport {
         }
         problems
     }
+
+    fn unfilled(&self) -> Vec<&'static str> {
+        if self.mask.is_empty() { vec![MASKS] } else { Vec::new() }
+    }
 }
 
 impl Items for ImagesImport {

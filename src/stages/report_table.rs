@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportTable {
-    /// Figures, in this order. Unset: those of accuracy, precision, recall, f1, sensitivity, specificity and auc that any run has.
+    /// Figures, in this order. Unset: those of accuracy, precision, recall, f1, sensitivity, specificity, auc, dice and iou
+    /// that any run has.
     #[serde(default)]
     metrics: Option<Vec<String>>,
     /// Axes that only repeat the same experiment: means are taken over them.
@@ -29,6 +30,8 @@ pub(super) struct ReportTable {
 }
 
 const USUAL: [&str; 7] = ["accuracy", "precision", "recall", "f1", "sensitivity", "specificity", "auc"];
+/// The same for masks.
+const OF_MASKS: [&str; 2] = ["dice", "iou"];
 
 fn over() -> Vec<String> {
     vec!["seed".to_owned()]
@@ -82,7 +85,8 @@ impl ReportTable {
         let there: BTreeSet<&str> = found.map(|metric| metric.name.as_str()).collect();
         let Some(metrics) = &self.metrics else {
             let usual = USUAL.iter().filter(|name| there.is_empty() || there.contains(*name));
-            return Ok(usual.map(|&name| name.to_owned()).collect());
+            let of_masks = OF_MASKS.iter().filter(|name| there.contains(*name));
+            return Ok(usual.chain(of_masks).map(|&name| name.to_owned()).collect());
         };
         match metrics.iter().find(|name| !there.is_empty() && !there.contains(name.as_str())) {
             Some(name) => bail!("no run has the metric `{name}`; there are {}", there.into_iter().collect::<Vec<_>>().join(", ")),

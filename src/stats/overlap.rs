@@ -34,8 +34,10 @@ impl Overlap {
     }
 }
 
-/// The mean over the rows of an image of (2 · both + 1) / (one + other + 1), as the authors of the paper compute what they call Dice: a row
-/// in which both are empty counts as 1, so it is far higher than Dice. 0 to 1; both masks have the same length, a multiple of `width`.
+/// The mean over the rows of an image, `width` pixels each, of (2 · both + 1) / (one + other + 1): what the authors of the paper call Dice,
+/// which sums over the last axis of an array and adds 1 above and below. Rows in which both are empty count as 1, however many they are.
+/// With a `width` of 1 it is the figure of arrays with a last axis for the one channel: every pixel that agrees counts as 1, every other
+/// as a half. 0 to 1; both masks have the same length, a multiple of `width`.
 pub fn dice_smoothed_rows(one: &[bool], other: &[bool], width: usize) -> f64 {
     let rows = one.chunks_exact(width.max(1)).zip(other.chunks_exact(width.max(1)));
     let dice = rows.map(|(one, other)| {
@@ -68,6 +70,7 @@ mod tests {
     fn the_smoothed_figure_counts_empty_rows_as_right() {
         // Rows of two: (2·1+1)/(2+1+1), (0+1)/(0+2+1), 1.
         assert_eq!(dice_smoothed_rows(&ONE, &OTHER, 2), (0.75 + 1.0 / 3.0 + 1.0) / 3.0);
-        assert!(dice_smoothed_rows(&ONE, &OTHER, 2) > Overlap::of(&ONE, &OTHER).dice());
+        assert_eq!(dice_smoothed_rows(&ONE, &OTHER, 1), (3.0 + 3.0 * 0.5) / 6.0);
+        assert_eq!(dice_smoothed_rows(&[true; 2], &[false; 2], 1), 0.5, "nothing is right, and half is counted");
     }
 }

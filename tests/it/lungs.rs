@@ -99,7 +99,7 @@ fn an_import_without_masks_says_so() {
     let space = space();
     let text = PIPELINE.replace("params = { mask = [\"mask_left\", \"mask_right\"] }\n", "");
     space.write("masks.toml", text + "\n[stage.copy]\ncommand = [\"cp\", \"-r\", \"{inputs.masks}/.\", \"{outputs.masks}\"]\ninputs = { masks = \"import.masks\" }\noutputs = { masks = \"masks\" }\n");
-    space.run("run masks.toml").exits(1).says(&["import put nothing into its output `masks`", "tomograph kinds"]);
+    space.run("run masks.toml").exits(2).says(&["stage `import` puts nothing into its output `masks`", "tomograph kinds images.import"]);
 }
 
 /// All of the image, and its lungs, by masks that a program stands in for.
@@ -179,7 +179,6 @@ publish = { figure = "results/sheet.svg", table = "results/overlap.tsv" }
 [stage.table]
 kind    = "report.table"
 inputs  = { runs = { unet = "overlap.metrics" } }
-params  = { metrics = ["dice", "iou"] }
 publish = { table = "results/table.csv" }
 "#;
     space.write("masks.toml", PIPELINE.to_owned() + stages);
