@@ -5,6 +5,7 @@ use super::grid::{bytes, count, grid};
 use super::progress::hashing;
 use super::project::index_folder;
 use super::reading::{Local, root_of, settings};
+use crate::stage::Kind;
 use crate::store::{Amount, Store};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -42,6 +43,14 @@ enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Free what no run that is kept reaches
+    ///
+    /// Kept are, with all that they reach: the last run of each pipeline and its last one that did all of it without a failure (more with
+    /// --keep-last), runs with a name (`tomograph run --name`), runs that go on, runs of the last 30 days (--older-than), results with a
+    /// model unless --models is given, what effects left, and whatever is younger than an hour. A result that is gone costs nothing until something needs
+    /// it: then it is made again. While a run goes on, fewer things go, and nothing that it may need. It says what it will free before it
+    /// does, and may be killed at any time.
+    Gc(super::gc::GcArgs),
     /// Make the index anew from the store
     ///
     /// The index (under your cache folder, per store) only remembers: what was hashed, and where in packs things lie. Made anew, it knows
@@ -49,10 +58,11 @@ enum Command {
     Reindex,
 }
 
-pub(super) fn cache(args: &CacheArgs) -> Result<Exit> {
+pub(super) fn cache(args: &CacheArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let store = open()?;
     match &args.command {
-        Command::Size { json } => size(&store, *json),
+        Command::Size { json } => size(&store, *json, kinds),
+        Command::Gc(args) => super::gc::gc(&store, args, kinds),
         Command::Verify { repair } => verify(&store, *repair),
         Command::Reindex => {
             let (packs, pipelines) = store.reindex()?;
@@ -70,10 +80,11 @@ fn open() -> Result<Store> {
     Store::open(&local.store_in(&root), &index_folder())
 }
 
-fn size(store: &Store, json: bool) -> Result<Exit> {
+fn size(store: &Store, json: bool, kinds: &'static [Kind]) -> Result<Exit> {
     let size = store.size()?;
+    let would_free = super::gc::would_free(store, kinds);
     if json {
-        let value = serde_json::json!({ "store": store.root(), "total": size.total(), "parts": size });
+        let value = serde_json::json!({ "store": store.root(), "total": size.total(), "parts": size, "gc_would_free": would_free });
         print(&format!("{value}\n"))?;
         return Ok(Exit::Done);
     }
@@ -91,7 +102,8 @@ fn size(store: &Store, json: bool) -> Result<Exit> {
         row("journals of runs", size.runs),
         row("damaged", size.damaged),
     ];
-    print(&format!("{}\n{}together {}\n", store.root().display(), grid(&rows, ""), bytes(size.total())))?;
+    let more = would_free.map(|free| format!("; `tomograph cache gc` would free {}", bytes(free))).unwrap_or_default();
+    print(&format!("{}\n{}together {}{more}\n", store.root().display(), grid(&rows, ""), bytes(size.total())))?;
     Ok(Exit::Done)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::plan::Unready;
 use crate::run::Unmet;
-use crate::store::Damaged;
+use crate::store::{Damaged, LostRoots};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -52,7 +52,7 @@ pub(super) fn of(result: Result<Exit>) -> Result<Exit, Exit> {
     }
     Err(if error.is::<Shown>() || error.is::<Wrong>() || error.is::<Unready>() || error.is::<Unmet>() {
         Exit::Wrong
-    } else if error.chain().any(|cause| cause.is::<Damaged>()) {
+    } else if error.chain().any(|cause| cause.is::<Damaged>() || cause.is::<LostRoots>()) {
         Exit::Damaged
     } else {
         Exit::Failed

@@ -14,6 +14,7 @@ mod doctor;
 mod exit;
 mod export;
 mod features;
+mod gc;
 mod graph;
 mod grid;
 mod history;
@@ -104,7 +105,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::History(args) => history::history(&args, KINDS),
         Command::Log(args) => log::log(&args, KINDS),
         Command::Quarantine(args) => quarantine::quarantine(&args, KINDS),
-        Command::Cache(args) => cache::cache(&args),
+        Command::Cache(args) => cache::cache(&args, KINDS),
         Command::Kinds(args) => kinds::kinds(&args, KINDS),
         Command::Try(args) => attempt::attempt(&args, KINDS),
         Command::Init(args) => init::init(&args),

@@ -1,7 +1,7 @@
 //! `tomograph run`: runs what must run.
 
 use super::across;
-use super::exit::{Exit, Wrong, print};
+use super::exit::{Exit, Wrong, print, remark};
 use super::progress::{Screen, hashing};
 use super::project::{Project, Selection, worker};
 use crate::pipeline::TaskId;
@@ -77,6 +77,7 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     if let Some(name) = &args.name {
         refuse_taken(&project, name)?;
     }
+    let _stay = stay(&project)?;
     let planner = project.planner(&only, &hashing(args.json))?;
     across::warn(&project, &planner, args.json)?;
     let summary = carry_out(&project, &planner, args)?;
@@ -92,6 +93,18 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// From the first look at the store on, nothing there moves. Waits while packs are written anew.
+fn stay(project: &Project) -> Result<Option<std::fs::File>> {
+    if !project.store.is_writable() {
+        return Ok(None);
+    }
+    if let Some(stay) = project.store.try_stay()? {
+        return Ok(Some(stay));
+    }
+    remark("waiting: the store is being cleaned or mended");
+    project.store.stay().map(Some)
 }
 
 /// Processors to use: `-j`, else what tomograph.local.toml or the machine says.
@@ -172,7 +185,7 @@ fn taken(name: &str, run: &str) -> anyhow::Error {
 }
 
 fn give_name(project: &Project, run: &str, name: &str, note: Option<&str>) -> Result<()> {
-    let tasks = project.store.run(&project.pipeline_id, run)?.tasks;
+    let past = project.store.run(&project.pipeline_id, run)?;
     let named = NamedRun {
         version: NamedRun::VERSION,
         name: name.to_owned(),
@@ -180,7 +193,7 @@ fn give_name(project: &Project, run: &str, name: &str, note: Option<&str>) -> Re
         run: run.to_owned(),
         note: note.unwrap_or_default().to_owned(),
         named: now(),
-        keys: tasks.into_iter().filter_map(|task| task.key).collect(),
+        keys: past.tasks.into_iter().filter_map(|task| task.key).chain(past.reached).collect(),
     };
     if project.store.name_run(&named)? { Ok(()) } else { Err(taken(name, "that ended just now")) }
 }

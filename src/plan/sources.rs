@@ -16,6 +16,8 @@ pub(super) struct SourceTree {
     pub(super) tree: Arc<Tree>,
     /// In the order of the tree's files; empty for what another pipeline left, which can't move.
     stamps: Vec<Stamp>,
+    /// The key of what another pipeline left.
+    pub(super) key: Option<Digest>,
     /// What references named so far.
     parts: Mutex<HashMap<Option<String>, Option<SourcePart>>>,
 }
@@ -31,7 +33,7 @@ impl SourceTree {
     /// Looks at a source: `None` where nothing is at its path, or nothing is left of what it takes.
     pub(super) fn look(store: &Store, root: &Path, source: &Source, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Option<Self>> {
         if let Some(taken) = &source.taken {
-            return Ok(taken_tree(store, taken)?.map(|tree| Self::new(tree, Vec::new())));
+            return Ok(taken_tree(store, taken)?.map(|(key, tree)| Self::new(tree, Vec::new(), Some(key))));
         }
         let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else { return Ok(None) };
         let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
@@ -43,11 +45,11 @@ impl SourceTree {
             (path, FileRef { digest: hashed.digest, size: hashed.size, place: place.into() })
         };
         let tree = Tree { files: files.into_iter().map(file).collect(), identified: source.phi };
-        Ok(Some(Self::new(tree, stamps)))
+        Ok(Some(Self::new(tree, stamps, None)))
     }
 
-    fn new(tree: Tree, stamps: Vec<Stamp>) -> Self {
-        Self { tree: Arc::new(tree), stamps, parts: Mutex::default() }
+    fn new(tree: Tree, stamps: Vec<Stamp>, key: Option<Digest>) -> Self {
+        Self { tree: Arc::new(tree), stamps, key, parts: Mutex::default() }
     }
 
     /// The part of the source that a reference names, made once.
@@ -90,13 +92,13 @@ impl SourceTree {
     }
 }
 
-/// What the last successful run of another pipeline's task left on a port, where its bytes are still there.
-fn taken_tree(store: &Store, taken: &Taken) -> Result<Option<Tree>> {
+/// What the last successful run of another pipeline's task left on a port, with its key, where its bytes are still there.
+fn taken_tree(store: &Store, taken: &Taken) -> Result<Option<(Digest, Tree)>> {
     let Some(key) = store.last_keys(&taken.id)?.remove(&taken.task) else { return Ok(None) };
     for record in store.records(&key)? {
         let Some(output) = record.outputs.get(&taken.port) else { continue };
         if let Some(tree) = store.tree(&output.manifest, output.identified)? {
-            return Ok(Some(tree));
+            return Ok(Some((key, tree)));
         }
     }
     Ok(None)

@@ -75,7 +75,7 @@ pub(super) fn standing(store: &Store, key: &Digest) -> Result<Option<BTreeMap<St
 pub(super) fn trees(store: &Store, record: &Record) -> Result<Option<BTreeMap<String, Tree>>> {
     let mut trees = BTreeMap::new();
     for (port, output) in &record.outputs {
-        let Some(tree) = store.tree(&output.manifest, output.identified)? else { return Ok(None) };
+        let Some(tree) = store.kept_tree(&output.manifest, output.identified)? else { return Ok(None) };
         trees.insert(port.clone(), tree);
     }
     Ok(Some(trees))

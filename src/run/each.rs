@@ -51,7 +51,7 @@ pub(super) fn carry_out(
         _ => pool::gather(job, &["file", "width", "height"], &[port], done.rows, &done.aside, what.identified)?,
     };
     let outputs = BTreeMap::from([(output.port.clone(), tree)]);
-    Ok(Made { outputs, items: done.count, items_ran: done.count - done.known, quarantined: done.quarantined })
+    Ok(Made { outputs, items: done.count, items_ran: done.count - done.known, quarantined: done.quarantined, ..Made::default() })
 }
 
 impl MapWork for PerItem<'_> {

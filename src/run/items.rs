@@ -46,6 +46,14 @@ struct KeptRow {
     files: Vec<(String, Digest, u64)>,
 }
 
+/// The files that what is kept of an item names, for who collects garbage; none where this version cannot read it.
+pub fn files_of(kept: &[u8]) -> Option<Vec<Digest>> {
+    match serde_json::from_slice(kept).ok()? {
+        Kept::Made(rows) => Some(rows.into_iter().flat_map(|row| row.files).map(|(_, digest, _)| digest).collect()),
+        Kept::Aside { .. } => Some(Vec::new()),
+    }
+}
+
 /// The items of one task, those found and those to come.
 pub(super) struct Items<'s> {
     store: &'s Store,
@@ -201,7 +209,7 @@ fn with_places(store: &Store, kept: HashMap<Digest, Kept>) -> Result<HashMap<Dig
     };
     let kept: Vec<(Digest, Kept)> = kept.into_iter().collect();
     let wanted: Vec<(Digest, u64)> = kept.iter().flat_map(|(_, one)| files(one)).collect();
-    let mut places = store.places(&wanted)?.into_iter();
+    let mut places = store.kept_places(&wanted)?.into_iter();
     let mut found = HashMap::with_capacity(kept.len());
     for (key, one) in kept {
         let count = files(&one).len();

@@ -16,7 +16,7 @@ mod each;
 mod events;
 mod failure;
 pub mod guard;
-mod items;
+pub mod items;
 mod lend;
 mod moves;
 pub mod order;
@@ -172,6 +172,7 @@ pub fn run<'a>(
     let started = Instant::now();
     let children = Children::new()?;
     let journal = planner.store.begin_run(&options.pipeline_id, &options.about)?;
+    journal.reach(planner.taken())?;
     let count = planner.pipeline.tasks.len();
     let mut run = Loop {
         planner,
@@ -318,6 +319,8 @@ impl<'a> Loop<'a> {
                 self.stop(start, "another task failed (--fail-fast)");
             }
             self.judge_ready()?;
+            // Before anything reads what this run has found: whoever collects garbage beside it sees what to leave.
+            self.journal.flush()?;
             let sleep = self.wake_rested(Duration::from_millis(100));
             if !start.is_cancelled() {
                 self.start_what_fits(start)?;
@@ -325,8 +328,6 @@ impl<'a> Loop<'a> {
             if self.running == 0 && self.ready.is_empty() && self.resting.is_empty() {
                 return Ok(());
             }
-            // Whoever collects garbage meanwhile sees what this run has found.
-            self.journal.flush()?;
             match inbox.recv_timeout(sleep) {
                 Ok(Message::Noted(id, note)) => {
                     let task = self.title(id);

@@ -187,7 +187,12 @@ impl<'a> Loop<'a> {
             if !tree.identified && self.reads_people(id) {
                 self.planner.store.audit_once(&self.publication(&what))?;
             }
-            if publish(self.planner.store, &self.planner.root, &what, self.options.overwrite)? != super::publish::Outcome::Unchanged {
+            let published = match publish(self.planner.store, &self.planner.root, &what, self.options.overwrite) {
+                // Collected since it was looked at: no journal had named it yet.
+                Err(_) if self.planner.store.tree(&output.manifest, output.identified)?.is_none() => return Ok(Published::Gone),
+                published => published?,
+            };
+            if published != super::publish::Outcome::Unchanged {
                 (self.watch)(Event::Published { path: path.clone() });
             }
         }

@@ -68,7 +68,7 @@ pub(super) fn output(job: &Job, what: &What, map: &dyn MapWork, kind: &Kind, wri
         };
         outputs.insert(port.to_owned(), tree);
     }
-    Ok(Made { outputs, items, items_ran, quarantined })
+    Ok(Made { outputs, items, items_ran, quarantined, ..Made::default() })
 }
 
 /// Takes a folder per output port into the store; every output must have a file.

@@ -147,7 +147,8 @@ impl Carried<'_, '_> {
             };
             made.push(trees);
         }
-        chosen::combine(job, task, &axes, &parts, &made)
+        let whole = chosen::combine(job, task, &axes, &parts, &made)?;
+        Ok(Made { parts: parts.iter().map(chosen::Chosen::key).collect(), ..whole })
     }
 
     fn work(&self, job: &Job, manifest: &[u8], slot: Option<&Slot>) -> Result<Made> {
@@ -224,6 +225,7 @@ impl Carried<'_, '_> {
             quarantined: made.quarantined,
             warnings: std::mem::take(&mut *warnings.lock().unwrap_or_else(PoisonError::into_inner)),
             effect: task.effect,
+            parts: made.parts,
             accepted: None,
         };
         crate::crash::crash_point!("outputs-stored");

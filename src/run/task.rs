@@ -1,6 +1,6 @@
 //! One task made ready to be carried out, and what comes of it.
 
-use crate::content::Tree;
+use crate::content::{Digest, Tree};
 use crate::stage::{Coordinates, Inputs, Note};
 use crate::store::Store;
 use anyhow::{Result, ensure};
@@ -110,4 +110,6 @@ pub(super) struct Made {
     /// Of them, those not treated before.
     pub(super) items_ran: u64,
     pub(super) quarantined: u64,
+    /// Keys of the parts of a chosen list.
+    pub(super) parts: Vec<Digest>,
 }

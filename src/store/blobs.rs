@@ -48,7 +48,7 @@ impl Store {
             if file.size < SMALL {
                 let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
                 file = self.put_bytes(&bytes)?;
-            } else if !has_size(&file.place.file, file.size) {
+            } else if !self.hold.keep(&file.place.file, file.size) {
                 moves.insert(file.digest, path);
             }
             tree.files.insert(name, file);
@@ -70,7 +70,7 @@ impl Store {
             return Ok(FileRef { digest, size, place: spots[0].place() });
         }
         let file = FileRef { digest, size: bytes.len() as u64, place: self.blob(&digest).into() };
-        if has_size(&file.place.file, file.size) || lock(&self.pending).contains_key(&digest) {
+        if lock(&self.pending).contains_key(&digest) || self.hold.keep(&file.place.file, file.size) {
             return Ok(file);
         }
         let path = self.write_apart(bytes)?;
@@ -101,39 +101,6 @@ impl Store {
                 pending.entry(*digest).or_insert_with(|| path.clone());
             }
         })
-    }
-
-    /// Writes the tree's manifest as a blob; the answer is its digest. Durable after [`Store::sync`].
-    pub fn put_tree(&self, tree: &Tree) -> Result<Digest> {
-        Ok(self.put_bytes(&tree.manifest())?.digest)
-    }
-
-    /// The tree of a manifest, with places in this store; none where the manifest or one of its blobs is gone or cut short.
-    pub fn tree(&self, manifest: &Digest, identified: bool) -> Result<Option<Tree>> {
-        let Some(bytes) = self.read_blob(manifest)? else { return Ok(None) };
-        let Some(mut tree) = Tree::from_manifest(&bytes, identified) else {
-            bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() });
-        };
-        let wanted: Vec<(Digest, u64)> = tree.files.values().map(|file| (file.digest, file.size)).collect();
-        for (file, place) in tree.files.values_mut().zip(self.places(&wanted)?) {
-            let Some(place) = place else { return Ok(None) };
-            file.place = place;
-        }
-        Ok(Some(tree))
-    }
-
-    /// Where blobs of these digests and lengths lie; none for one that is gone or cut short.
-    pub fn places(&self, blobs: &[(Digest, u64)]) -> Result<Vec<Option<Place>>> {
-        let small: Vec<Digest> = blobs.iter().filter(|(_, size)| *size < SMALL).map(|(digest, _)| *digest).collect();
-        let packed = self.packs.find_there(Tag::Blob, &small).map_err(|error| self.trouble(error))?;
-        let find = |(digest, size): &(Digest, u64)| match packed.get(digest).and_then(|spots| spots.first()) {
-            Some(spot) => Some(spot.place()),
-            None => {
-                let place = self.blob(digest);
-                has_size(&place, *size).then(|| place.into())
-            }
-        };
-        Ok(if blobs.len() < 64 { blobs.iter().map(find).collect() } else { blobs.par_iter().map(find).collect() })
     }
 
     /// A file that holds exactly the bytes of a blob, for programs and people that want one. Never write there.
@@ -257,7 +224,7 @@ fn sync_each(files: &[&PathBuf]) -> io::Result<()> {
     })
 }
 
-fn has_size(path: &Path, size: u64) -> bool {
+pub(super) fn has_size(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|there| there.len() == size)
 }
 

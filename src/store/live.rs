@@ -84,6 +84,23 @@ impl Store {
         Ok(file)
     }
 
+    /// As long as the answer lives, packs stay where they are. Waits while they are written anew.
+    pub fn stay(&self) -> Result<File> {
+        self.hold_packs().map_err(|error| self.trouble(error))
+    }
+
+    /// The same; none where one would have to wait.
+    pub fn try_stay(&self) -> Result<Option<File>> {
+        let take = || -> io::Result<Option<File>> {
+            let file = self.open_running()?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+                Err(rustix::io::Errno::AGAIN) => Ok(None),
+                locked => Ok(locked.map(|()| Some(file))?),
+            }
+        };
+        take().map_err(|error| self.trouble(error))
+    }
+
     /// Keeps runs from starting until the answer is dropped; none where one lives.
     pub(super) fn stop_runs(&self) -> io::Result<Option<File>> {
         let file = self.open_running()?;

@@ -16,14 +16,19 @@
 //! state/KEY/       what an unfinished task resumes from
 //! claims           locked byte by byte: who does which task
 //! running          locked by every run: packs stay where they are meanwhile
+//! collecting       locked by a run while it says what it relies on, and by a collector while it removes
 //! tmp/SESSION/     of a live process, which holds a lock on its `lock`
 //! ```
 
 mod audit;
 mod blobs;
 mod claims;
+mod clock;
 mod files;
+mod gc;
+
 mod hash;
+mod hold;
 mod index;
 mod items;
 mod live;
@@ -37,21 +42,26 @@ mod runs;
 mod session;
 mod size;
 pub mod sources;
+mod trees;
 mod verify;
 
 pub use audit::{Act, Audit};
+pub use clock::{now, utc};
 pub use files::{Damaged, replace};
+pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
+
 pub use live::{Left, Live, Started, left_at, start_of};
 pub use memo::{Hashed, Stamp, Unreadable};
 pub use names::{NamedRun, check_name};
 pub use records::{Accepted, OutputRecord, Published, Record};
-pub use runs::{Run, RunLog, RunTask, now, utc};
+pub use runs::{Run, RunLog, RunTask};
 pub use session::Scratch;
 pub use size::{Amount, Size};
 pub use verify::{Finding, Repaired, Verified};
 
 use crate::content::Digest;
 use anyhow::{Context as _, Result, bail};
+use hold::Hold;
 use index::Index;
 use memo::Memo;
 use packs::Packs;
@@ -77,6 +87,7 @@ pub struct Store {
     pending: Mutex<BTreeMap<Digest, PathBuf>>,
     flushing: Mutex<()>,
     packs: Packs,
+    hold: Arc<Hold>,
     claims: Mutex<Option<fs::File>>,
     /// Records that were read before somebody asked for them.
     foreseen: Mutex<HashMap<Digest, Vec<Record>>>,
@@ -120,6 +131,7 @@ impl Store {
             pending: Mutex::default(),
             flushing: Mutex::default(),
             packs: Packs::new(root.join("packs"), index.clone()),
+            hold: Arc::new(Hold::new(&root)),
             claims: Mutex::default(),
             foreseen: Mutex::default(),
             index,

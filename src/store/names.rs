@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    fn read_names(&self, folder: &std::path::Path) -> Result<Vec<NamedRun>> {
+    pub(super) fn read_names(&self, folder: &std::path::Path) -> Result<Vec<NamedRun>> {
         let mut all = Vec::new();
         for path in runs::files_of(folder).map_err(|error| self.trouble(error))? {
             // A kill may leave the beginning of one, under another name.

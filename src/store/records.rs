@@ -51,6 +51,9 @@ pub struct Record {
     /// Whether it tells of an effect: then the newest of several answers holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub effect: bool,
+    /// Keys of the parts of a chosen list, which were done one by one and are kept with the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Digest>,
     /// Set where somebody held the result of another key valid for this one; the rest then tells how that one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
@@ -238,6 +241,7 @@ mod tests {
             quarantined: 1,
             warnings: vec!["w".to_owned()],
             effect: false,
+            parts: Vec::new(),
             accepted: None,
         }
     }

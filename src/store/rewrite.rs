@@ -13,7 +13,10 @@ use rustix::fs::FlockOperation;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// Packs whose ages differ by more are not put together: what is in them would look younger than it is.
+const APART: Duration = Duration::from_secs(24 * 3600);
 
 /// What became of packs that were to be rewritten.
 #[derive(Debug, Default)]
@@ -25,7 +28,7 @@ pub(super) struct Rewritten {
 }
 
 impl Store {
-    /// Copies what `keep` wants of these packs to new ones and removes them; `keep` sees each entry's payload. Nobody may run meanwhile:
+    /// Copies what `keep` wants of these packs, in their order, to new ones and removes them; `keep` sees each entry's payload. Nobody may run meanwhile:
     /// the caller holds [`Store::stop_runs`].
     pub(super) fn rewrite(&self, packs: &[PathBuf], keep: &dyn Fn(&Path, &Entry, &[u8]) -> bool) -> Result<Rewritten> {
         let scratch = self.scratch()?;
@@ -67,12 +70,17 @@ impl Store {
             done.freed = done.freed.wrapping_sub(new.finish(&folder)?);
         }
         files::sync_folder(&folder)?;
+        crate::crash::crash_point!("pack-rewritten");
         old.iter().try_for_each(|(path, _)| fs::remove_file(path))?;
         files::sync_folder(&folder)?;
         drop(old);
         self.packs.refresh()?;
         Ok(done)
     }
+}
+
+fn apart(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or_default()
 }
 
 /// A pack that is being made.
@@ -94,7 +102,7 @@ impl New {
         modified: SystemTime,
         freed: &mut u64,
     ) -> io::Result<()> {
-        if new.as_ref().is_some_and(|new| new.length >= FULL)
+        if new.as_ref().is_some_and(|new| new.length >= FULL || apart(new.modified, modified) > APART)
             && let Some(full) = new.take()
         {
             *freed = freed.wrapping_sub(full.finish(folder)?);

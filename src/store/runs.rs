@@ -1,8 +1,8 @@
-//! Journals of runs: one file of JSON lines a run, from which each task's last key is known.
-//!
-//! The clock of the engine is here: times go to journals, records and logs, never into outputs or keys.
+//! Journals of runs: one file of JSON lines a run, from which each task's last key is known, and what is kept for the run's sake.
 
+use super::clock::{now, utc};
 use super::files::{make_parent, trouble};
+use super::hold::Hold;
 use super::index::{Index, Last};
 use super::{Store, lock};
 use crate::content::Digest;
@@ -16,35 +16,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Now, as [`utc`] writes it.
-pub fn now() -> String {
-    utc(SystemTime::now())
-}
-
-/// RFC 3339 in UTC with milliseconds, such as `2026-11-23T19:11:22.042Z`.
-pub fn utc(moment: SystemTime) -> String {
-    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    // Howard Hinnant, "chrono-compatible low-level date algorithms": years begin in March, eras have 146,097 days.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
-}
-
 /// A line of a journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
-enum Line {
-    Begin { pipeline: String, started: String, about: serde_json::Value },
+pub(super) enum Line {
+    Begin {
+        pipeline: String,
+        started: String,
+        about: serde_json::Value,
+    },
     Task(RunTask),
-    End { ended: String, seconds: f64, summary: serde_json::Value },
+    /// Keys of results that the run relies on and that are no tasks of its pipeline.
+    Reached {
+        keys: Vec<Digest>,
+    },
+    End {
+        ended: String,
+        seconds: f64,
+        summary: serde_json::Value,
+    },
 }
 
 /// What became of a task in a run.
@@ -81,6 +71,8 @@ pub struct Run {
     pub about: serde_json::Value,
     /// Tasks in the order in which they ended.
     pub tasks: Vec<RunTask>,
+    /// Keys of other results that it relied on.
+    pub reached: Vec<Digest>,
     /// Wall time; none for a run that was killed or is not over.
     pub seconds: Option<f64>,
     /// The summary, likewise.
@@ -111,7 +103,9 @@ impl Store {
                 file = create(&id);
             }
             let file = file.map_err(|error| trouble(self.root(), error))?;
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| trouble(self.root(), error.into()))?;
+            // Who collects garbage may look at it just now.
+            rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|error| trouble(self.root(), error.into()))?;
+            self.hold.begin(&file.metadata().map_err(|error| trouble(self.root(), error))?);
             let mut file = BufWriter::new(file);
             let line = Line::Begin { pipeline: pipeline.to_owned(), started, about: about.clone() };
             write_line(&mut file, &line).and_then(|()| file.flush()).map_err(|error| trouble(self.root(), error))?;
@@ -121,6 +115,7 @@ impl Store {
         Ok(RunLog {
             root: self.root().to_owned(),
             index: self.index.clone(),
+            hold: self.hold.clone(),
             pipeline: pipeline.to_owned(),
             id,
             begun: Instant::now(),
@@ -159,12 +154,20 @@ impl Store {
     }
 
     fn read_run(&self, path: &Path) -> Result<Run> {
-        let mut run =
-            Run { id: stem(path), started: String::new(), about: serde_json::Value::Null, tasks: Vec::new(), seconds: None, summary: None };
+        let mut run = Run {
+            id: stem(path),
+            started: String::new(),
+            about: serde_json::Value::Null,
+            tasks: Vec::new(),
+            reached: Vec::new(),
+            seconds: None,
+            summary: None,
+        };
         for line in read_journal(path).map_err(|error| trouble(self.root(), error))? {
             match line {
                 Line::Begin { started, about, .. } => (run.started, run.about) = (started, about),
                 Line::Task(task) => run.tasks.push(task),
+                Line::Reached { keys } => run.reached.extend(keys),
                 Line::End { seconds, summary, .. } => (run.seconds, run.summary) = (Some(seconds), Some(summary)),
             }
         }
@@ -213,6 +216,7 @@ impl Store {
 pub struct RunLog {
     root: PathBuf,
     index: Arc<Index>,
+    hold: Arc<Hold>,
     pipeline: String,
     id: String,
     begun: Instant,
@@ -264,10 +268,24 @@ impl RunLog {
         Ok(())
     }
 
-    /// Makes every line visible to others.
+    /// Says on which other results the run relies, by their keys.
+    pub fn reach(&self, keys: Vec<Digest>) -> Result<()> {
+        let mut inner = lock(&self.inner);
+        match &mut inner.journal {
+            Some(journal) if !keys.is_empty() => write_line(journal, &Line::Reached { keys }).map_err(|error| trouble(&self.root, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes every line visible to others. What is found in the store after that, of the results it names, stays there.
     pub fn flush(&self) -> Result<()> {
         let mut inner = lock(&self.inner);
-        inner.journal.as_mut().map_or(Ok(()), |journal| journal.flush().map_err(|error| trouble(&self.root, error)))
+        let Some(journal) = inner.journal.as_mut().filter(|journal| !journal.buffer().is_empty()) else { return Ok(()) };
+        let mut flush = || -> io::Result<()> {
+            let _shared = self.hold.shared()?;
+            journal.flush()
+        };
+        flush().map_err(|error| trouble(&self.root, error))
     }
 
     /// Ends the journal.
@@ -321,7 +339,7 @@ pub(super) fn folder_of(pipeline: &str) -> String {
     Digest::of(pipeline.as_bytes()).short()
 }
 
-fn stem(path: &Path) -> String {
+pub(super) fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -341,17 +359,6 @@ mod tests {
     use super::super::tests::new_store;
     use super::*;
     use serde_json::json;
-    use std::time::Duration;
-
-    #[test]
-    fn times_are_written_as_people_read_them() {
-        let at = |seconds: u64| utc(UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 42));
-        assert_eq!(at(0), "1970-01-01T00:00:00.042Z");
-        assert_eq!(at(951_782_399), "2000-02-28T23:59:59.042Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.042Z");
-        assert_eq!(at(1_735_689_599), "2024-12-31T23:59:59.042Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.042Z");
-    }
 
     #[test]
     fn the_last_key_is_that_of_the_last_success() {

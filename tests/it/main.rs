@@ -31,6 +31,7 @@ mod engines;
 mod failure;
 #[cfg(feature = "torch")]
 mod features;
+mod gc;
 mod items;
 #[cfg(feature = "torch")]
 mod keras;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         failure::trials(),
         #[cfg(feature = "torch")]
         features::trials(),
+        gc::trials(),
         kills::trials(),
         #[cfg(feature = "torch")]
         keras::trials(),

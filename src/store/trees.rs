@@ -1,0 +1,63 @@
+//! Trees by their manifests, and where the blobs of many digests lie.
+
+use super::Store;
+use super::blobs::{SMALL, has_size};
+use super::files::Damaged;
+use super::pack::Tag;
+use crate::content::{Digest, Place, Tree};
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+use std::path::Path;
+
+impl Store {
+    /// Writes the tree's manifest as a blob; the answer is its digest. Durable after [`Store::sync`].
+    pub fn put_tree(&self, tree: &Tree) -> Result<Digest> {
+        Ok(self.put_bytes(&tree.manifest())?.digest)
+    }
+
+    /// The tree of a manifest, with places in this store; none where the manifest or one of its blobs is gone or cut short.
+    pub fn tree(&self, manifest: &Digest, identified: bool) -> Result<Option<Tree>> {
+        self.tree_where(manifest, identified, &has_size)
+    }
+
+    /// The same for a run that relies on it without naming the result it is of.
+    pub fn kept_tree(&self, manifest: &Digest, identified: bool) -> Result<Option<Tree>> {
+        self.tree_where(manifest, identified, &|place, size| self.hold.keep(place, size))
+    }
+
+    fn tree_where(&self, manifest: &Digest, identified: bool, is_there: &(dyn Fn(&Path, u64) -> bool + Sync)) -> Result<Option<Tree>> {
+        let Some(bytes) = self.read_blob(manifest)? else { return Ok(None) };
+        let Some(mut tree) = Tree::from_manifest(&bytes, identified) else {
+            bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() });
+        };
+        let wanted: Vec<(Digest, u64)> = tree.files.values().map(|file| (file.digest, file.size)).collect();
+        for (file, place) in tree.files.values_mut().zip(self.places_where(&wanted, is_there)?) {
+            let Some(place) = place else { return Ok(None) };
+            file.place = place;
+        }
+        Ok(Some(tree))
+    }
+
+    /// Where blobs of these digests and lengths lie; none for one that is gone or cut short.
+    pub fn places(&self, blobs: &[(Digest, u64)]) -> Result<Vec<Option<Place>>> {
+        self.places_where(blobs, &has_size)
+    }
+
+    /// The same for a run that relies on them without naming the result they are of: they stay while it lives.
+    pub fn kept_places(&self, blobs: &[(Digest, u64)]) -> Result<Vec<Option<Place>>> {
+        self.places_where(blobs, &|place, size| self.hold.keep(place, size))
+    }
+
+    fn places_where(&self, blobs: &[(Digest, u64)], is_there: &(dyn Fn(&Path, u64) -> bool + Sync)) -> Result<Vec<Option<Place>>> {
+        let small: Vec<Digest> = blobs.iter().filter(|(_, size)| *size < SMALL).map(|(digest, _)| *digest).collect();
+        let packed = self.packs.find_there(Tag::Blob, &small).map_err(|error| self.trouble(error))?;
+        let find = |(digest, size): &(Digest, u64)| match packed.get(digest).and_then(|spots| spots.first()) {
+            Some(spot) => Some(spot.place()),
+            None => {
+                let place = self.blob(digest);
+                is_there(&place, *size).then(|| place.into())
+            }
+        };
+        Ok(if blobs.len() < 64 { blobs.iter().map(find).collect() } else { blobs.par_iter().map(find).collect() })
+    }
+}
