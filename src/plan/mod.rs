@@ -179,11 +179,6 @@ impl<'a> Planner<'a> {
         Some(self.sources[source.0].as_ref()?.part(inside)?.tree)
     }
 
-    /// Keys of the results of other pipelines that sources are.
-    pub fn taken(&self) -> Vec<Digest> {
-        self.sources.iter().flatten().filter_map(|source| source.key).collect()
-    }
-
     /// Keeps the manifests of a task's sources, so that `why` can name the files that changed.
     pub fn keep_sources(&self, id: TaskId) -> Result<()> {
         for edge in self.pipeline.tasks[id.0].inputs.values().flatten() {

@@ -110,3 +110,10 @@ fn unreadable(error: anyhow::Error, source: &Source, files: &[(String, PathBuf)]
     let name = files.get(*at).filter(|_| !source.phi).map_or_else(|| format!("file {} of {of}", at + 1), |(path, _)| path.clone());
     super::Unready(format!("source `{}`: cannot read {name}: {reason}", source.title())).into()
 }
+
+impl super::Planner<'_> {
+    /// Keys of the results of other pipelines that sources are.
+    pub fn taken(&self) -> Vec<Digest> {
+        self.sources.iter().flatten().filter_map(|source| source.key).collect()
+    }
+}
