@@ -23,6 +23,7 @@ mod cache;
 #[cfg(feature = "torch")]
 mod chosen;
 mod commands;
+mod conformance;
 mod crash;
 #[cfg(feature = "torch")]
 mod demo;
@@ -105,7 +106,9 @@ fn main() -> ExitCode {
         weights::trials(),
         words::trials(),
     ];
-    libtest_mimic::run(&Arguments::from_args(), files.into_iter().flatten().collect()).exit_code()
+    let mut all: Vec<Trial> = files.into_iter().flatten().collect();
+    all.extend(conformance::trials(&all));
+    libtest_mimic::run(&Arguments::from_args(), all).exit_code()
 }
 
 /// What a test needs of the machine it runs on.
