@@ -59,10 +59,10 @@ complete -o default -F _tomograph tomograph
 const ZSH: &str = r#"#compdef tomograph
 _tomograph() {
     local -a found
-    found=("${(@f)$(tomograph complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    found=("${(@f)$(tomograph complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
     found=("${(@)found:#}")
     if (( ${#found} )); then
-        compadd -Q -- "${found[@]}"
+        compadd -- "${found[@]}"
     else
         _files
     fi

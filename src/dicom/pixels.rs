@@ -292,6 +292,7 @@ fn dct_precision(stream: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dicom_pixeldata::Transcode as _;
 
     fn layout(samples: u16, allocated: u16, stored: u16, photometric: &str) -> Layout {
         let photometric = photometric.to_owned();
@@ -323,5 +324,35 @@ mod tests {
         assert_eq!(fragments(value), b"abcd");
         assert_eq!(dct_precision(b"\xff\xd8\xff\xe0\0\x04ab\xff\xc1\0\x0b\x0c"), Some(12));
         assert_eq!(dct_precision(b"\xff\xd8\xff\xc3\0\x0b\x10\0\0\xff\xd9\0\0\0"), None);
+    }
+
+    #[test]
+    fn every_value_survives_jpeg_xl() {
+        let values: Vec<u16> = (0..64 * 48).map(|at| (at * 21 % 4096) as u16).collect();
+        let layout = Layout { columns: 64, rows: 48, ..layout(1, 16, 12, "MONOCHROME2") };
+        let mut object = InMemDicomObject::new_empty();
+        let numbers = [
+            (tags::SAMPLES_PER_PIXEL, 1),
+            (tags::ROWS, 48),
+            (tags::COLUMNS, 64),
+            (tags::BITS_ALLOCATED, 16),
+            (tags::BITS_STORED, 12),
+            (tags::HIGH_BIT, 11),
+            (tags::PIXEL_REPRESENTATION, 0),
+        ];
+        for (tag, number) in numbers {
+            object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(number as u16)));
+        }
+        object.put(DataElement::new(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, PrimitiveValue::from("MONOCHROME2")));
+        object.put(DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(values.iter().copied().collect())));
+        let meta = FileMetaTableBuilder::new()
+            .media_storage_sop_class_uid(uids::SECONDARY_CAPTURE_IMAGE_STORAGE)
+            .media_storage_sop_instance_uid("2.25.1")
+            .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+        let mut object = object.with_exact_meta(meta.build().unwrap());
+        object.transcode(TransferSyntaxRegistry.get(uids::JPEGXL_LOSSLESS).unwrap()).unwrap();
+        let stream = object.element(tags::PIXEL_DATA).unwrap().fragments().unwrap().concat();
+        assert_eq!(layout.decode_other(stream, uids::JPEGXL_LOSSLESS).unwrap().values, values);
+        assert_eq!(layout.decode_other(vec![0; 32], uids::JPEGXL_LOSSLESS).unwrap_err().class, "undecodable");
     }
 }

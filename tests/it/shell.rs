@@ -21,6 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         the_schema_of_a_pipeline_has_its_references,
         words_are_completed,
         bash_asks_for_words: [Need::Program("bash", "bash")],
+        fish_asks_for_words: [Need::Program("fish", "fish")],
+        zsh_asks_for_words: [Need::Program("zsh", "zsh")],
     ]
 }
 
@@ -230,18 +232,32 @@ fn words_are_completed() {
     assert_eq!(after(&["why", "numbers.toml", ""]), ["gather", "scale", "total"]);
 }
 
-fn bash_asks_for_words() {
+/// What a shell prints that has loaded its completions and does `script`.
+fn completed(shell: &str, script: &str) -> String {
     let space = numbers::space();
-    for shell in ["bash", "zsh", "fish"] {
-        let script = space.run(&format!("completions {shell}")).success().stdout;
-        assert!(script.contains("tomograph complete --"), "{script}");
-        space.write(format!("{shell}.txt"), script);
-    }
-    let mut command = space.command("bash");
+    let completions = space.run(&format!("completions {shell}")).success().stdout;
+    space.write("completions", completions);
+    let folder = std::path::Path::new(TOMOGRAPH).parent().unwrap().display().to_string();
+    let mut command = space.command(shell);
+    command.args(["-c", script]).env("PATH", format!("{folder}:/usr/bin:/bin"));
+    space.finish(&mut command).success().stdout
+}
+
+fn bash_asks_for_words() {
     let line = "COMP_LINE='tomograph why numbers.toml scale[by='; COMP_POINT=${#COMP_LINE}; COMP_WORDS=(tomograph why numbers.toml 'scale[by' '='); \
                 COMP_CWORD=4; _tomograph; printf '%s\\n' \"${COMPREPLY[@]}\"";
-    let folder = std::path::Path::new(TOMOGRAPH).parent().unwrap().display().to_string();
-    command.args(["-c", &format!("set -eu; . ./bash.txt; {line}")]).env("PATH", format!("{folder}:/usr/bin:/bin"));
-    let output = space.finish(&mut command).success();
-    assert_eq!(output.stdout, "1]\n2]\n3]\n");
+    assert_eq!(completed("bash", &format!("set -eu; . ./completions; {line}")), "1]\n2]\n3]\n");
+}
+
+fn fish_asks_for_words() {
+    let cells = completed("fish", "source ./completions; complete -C 'tomograph why numbers.toml scale'");
+    assert_eq!(cells, "scale\nscale[by=1]\nscale[by=2]\nscale[by=3]\n");
+    assert_eq!(completed("fish", "source ./completions; complete -C 'tomograph pl'"), "plan\n");
+}
+
+fn zsh_asks_for_words() {
+    // A word as it stands on the line, quoted; what is found is quoted by `compadd`.
+    let line = "compdef() { }; compadd() { shift; print -l -- $@ }; _files() { print files }; source ./completions; CURRENT=4; \
+                words=(tomograph why numbers.toml 'scale\\[by'); _tomograph; words=(tomograph why numbers.toml nothing); _tomograph";
+    assert_eq!(completed("zsh", line), "scale[by=1]\nscale[by=2]\nscale[by=3]\nfiles\n");
 }
