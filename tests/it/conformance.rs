@@ -12,8 +12,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
 
+/// What must hold, and the trials that show it.
+type Case = (&'static str, &'static [&'static str]);
+
 /// Group → case → the trials that hold it.
-const CASES: &[(&str, &[(&str, &[&str])])] = &[
+const CASES: &[(&str, &[Case])] = &[
     (
         "nothing to do",
         &[
