@@ -26,7 +26,8 @@ impl Params for ClassifierEvaluate {
     const REVISION: u32 = 1;
     const INPUTS: &'static [Port] = &[
         Port::one("model", &[Artifact::Model], "a trained classifier"),
-        Port::one("arrays", &[Artifact::Arrays], "images it has not learnt from, or all").with_roles(&[Role::Test, Role::All]),
+        Port::one("arrays", &[Artifact::Arrays], "images it has not learnt from, or all; features for a model that learnt from such")
+            .with_roles(&[Role::Test, Role::All]),
     ];
     const OUTPUTS: &'static [Port] = &[
         Port::one("metrics", &[Artifact::Metrics], "accuracy, precision, recall, f1, sensitivity, specificity, auc; confusion matrix"),

@@ -3,8 +3,10 @@
 use super::backbones;
 use super::classifier_train::Normalise;
 use crate::arrays;
+use crate::content::Digest;
+use crate::npy::Header;
 use crate::stage::{Artifact, Inputs, Item, ItemFile, Items, Needs, Params, Port, Problem, Row};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -13,7 +15,8 @@ use std::path::Path;
 ///
 /// A head that is trained on features (`classifier.train` on these arrays) takes seconds where a training through the backbone
 /// takes hours, and gives what training with a frozen backbone gives, as long as images are not augmented. An image's features
-/// are kept under its pixels: every seed, split and head shares them. The arrays keep role, labels and rows.
+/// are kept under its pixels: every seed, split and head shares them. The arrays keep role, labels and rows; `features.json` says whose
+/// features they are.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassifierFeatures {
@@ -35,10 +38,25 @@ fn batch() -> u32 {
 pub const FEATURES: &str = "features.f32";
 /// The column that says which row of `X.npy` an item is.
 pub const ROW: &str = "row";
+/// The file beside `X.npy` that says whose features it has, as [`Origin`].
+pub const ORIGIN: &str = "features.json";
+
+/// What features were computed from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    pub backbone: String,
+    pub normalise: Normalise,
+    /// Height and width of the images in pixels.
+    pub images: [u64; 2],
+    /// Digest of what was on port `weights`.
+    pub weights: Digest,
+}
 
 impl Params for ClassifierFeatures {
     const KIND: &'static str = "classifier.features";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
+    const REVISIONS: &'static [(u32, &'static str)] = &[(2, "features.json says whose features they are")];
     const INPUTS: &'static [Port] = &[
         Port::one("arrays", &[Artifact::Arrays], "images, of any role"),
         Port::one("weights", &[Artifact::Files, Artifact::Model], "the backbone's weights: a Keras HDF5 file, or a model"),
@@ -72,7 +90,7 @@ impl Items for ClassifierFeatures {
         let part = inputs.one("arrays")?;
         let (header, files) = part.tree.file("X.npy").and_then(arrays::rows).context("port `arrays`: X.npy")?;
         let &[_, height, width] = header.shape.as_slice() else {
-            anyhow::bail!("port `arrays`: X.npy has the shape {:?}, where images [n, h, w] are wanted", header.shape)
+            bail!("port `arrays`: X.npy has the shape {:?}, where images [n, h, w] are wanted", header.shape)
         };
         let rows = crate::table::Table::from_tsv(&part.tree.read("rows.tsv")?).context("port `arrays`: rows.tsv")?;
         let names = rows.column("item").context("port `arrays`: rows.tsv")?;
@@ -103,9 +121,19 @@ impl Items for ClassifierFeatures {
         let features: Vec<Vec<f32>> = features.into_iter().map(|(_, values)| values).collect();
         arrays::write_features(&output.join("X.npy"), &features)?;
         let tree = &inputs.one("arrays")?.tree;
+        let header = Header::read(&mut tree.file("X.npy")?.open().context("X.npy")?).context("X.npy")?;
+        let &[_, height, width] = header.shape.as_slice() else { bail!("X.npy has no images") };
+        let weights = inputs.one("weights")?.tree.digest();
+        let origin = Origin { backbone: self.backbone.clone(), normalise: self.normalise, images: [height, width], weights };
+        let mut about = serde_json::to_vec_pretty(&origin)?;
+        about.push(b'\n');
+        let mut files = vec![(ORIGIN, about)];
         for name in ["y.npy", "rows.tsv", "role.json"] {
+            files.push((name, tree.read(name)?));
+        }
+        for (name, bytes) in files {
             #[expect(clippy::disallowed_methods, reason = "outputs are written to scratch; the engine publishes them whole")]
-            std::fs::write(output.join(name), tree.read(name)?).with_context(|| format!("cannot write {name}"))?;
+            std::fs::write(output.join(name), bytes).with_context(|| format!("cannot write {name}"))?;
         }
         Ok(true)
     }
@@ -127,6 +155,7 @@ mod tests {
         let rows = format!("row\titem\tsubject\tlabel\n{rows}");
         let mut world = World::new();
         world.connect("arrays", &[("X.npy", &x), ("y.npy", &y), ("rows.tsv", rows.as_bytes()), ("role.json", b"{}")]);
+        world.connect("weights", &[("mobilenet.h5", b"weights")]);
         world
     }
 
@@ -162,5 +191,7 @@ mod tests {
         let x: ndarray::Array2<f32> = ndarray_npy::read_npy(folder.path().join("X.npy")).unwrap();
         assert_eq!(x, ndarray::array![[1.0, 2.0], [3.0, 4.0]]);
         assert!(folder.path().join("rows.tsv").exists());
+        let origin: Origin = serde_json::from_slice(&std::fs::read(folder.path().join(ORIGIN)).unwrap()).unwrap();
+        assert_eq!((origin.images, origin.weights), ([2, 2], world.inputs.one("weights").unwrap().tree.digest()));
     }
 }

@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 /// and then everything with `load = "all"` at a tenth of the rate is two stages. A training that was killed goes on from its
 /// last state; on the CPU, with the same number of threads, its result is the same to the last bit. The figures of the training
 /// set in the history are of the epoch's own steps, while the weights moved.
+///
+/// Arrays `[n, f]` of `classifier.features` on both ports train the head alone, in seconds. With the same `weights` connected as the
+/// features were made with, the model has the backbone too: it then takes images, and a second stage can train all of it. Without, it
+/// is a head that takes features.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassifierTrain {
@@ -217,11 +221,14 @@ fn bn_momentum() -> f64 {
 
 impl Params for ClassifierTrain {
     const KIND: &'static str = "classifier.train";
-    const REVISION: u32 = 2;
-    const REVISIONS: &'static [(u32, &'static str)] = &[(2, "the history has the learning rate and the AUC of the training set")];
+    const REVISION: u32 = 3;
+    const REVISIONS: &'static [(u32, &'static str)] = &[
+        (2, "the history has the learning rate and the AUC of the training set"),
+        (3, "a head's first weights do not depend on the backbone in front of it"),
+    ];
     const INPUTS: &'static [Port] = &[
-        Port::one("train", &[Artifact::Arrays], "images to learn from").with_roles(&[Role::Train]),
-        Port::one("validation", &[Artifact::Arrays], "images that pick the epoch").with_roles(&[Role::Validation]),
+        Port::one("train", &[Artifact::Arrays], "images to learn from, or their features").with_roles(&[Role::Train]),
+        Port::one("validation", &[Artifact::Arrays], "images that pick the epoch, or their features").with_roles(&[Role::Validation]),
         Port::one("weights", &[Artifact::Files, Artifact::Model], "a Keras file or a trained model that the backbone starts from")
             .optional(),
     ];

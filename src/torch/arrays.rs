@@ -1,4 +1,4 @@
-//! Arrays as `dataset.pack` writes them: mapped into memory, copied batch by batch.
+//! Arrays as `dataset.pack` writes them, or `classifier.features`: mapped into memory, copied batch by batch.
 
 use crate::loss::settled;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -9,6 +9,7 @@ use tch::Tensor;
 use tomograph::mapped::Mapped;
 use tomograph::npy::Header;
 use tomograph::stage::Part;
+use tomograph::stages::classifier_features::{ORIGIN, Origin};
 use tomograph::stages::classifier_train::{Normalise, Task, Uncertain};
 use tomograph::table::Table;
 
@@ -20,15 +21,19 @@ pub(crate) enum Truth {
     Labels(Vec<f32>),
 }
 
-/// Grey images with a class each, or labels.
+/// Grey images, or their features, with a class each, or labels.
 pub(crate) struct Arrays {
     pixels: Mapped,
     /// Where the first image lies in them, in bytes.
     start: usize,
     /// Whether values are float32, not uint16.
     wide: bool,
-    /// Images, and height and width in pixels.
+    /// Images, and their height and width in pixels.
     pub(crate) size: [usize; 3],
+    /// What features they are, if they are no images any more.
+    pub(crate) origin: Option<Origin>,
+    /// Values of an image.
+    length: usize,
     pub(crate) truth: Truth,
     /// Item of each image.
     pub(crate) items: Vec<String>,
@@ -70,8 +75,18 @@ impl Arrays {
             "<f4" => true,
             _ => bail!("X.npy is neither uint16 nor float32"),
         };
-        let &[count, height, width] = header.shape.as_slice() else { bail!("X.npy is not [n, h, w], but {:?}", header.shape) };
+        let (origin, [count, height, width]) = match *header.shape.as_slice() {
+            [count, height, width] => (None, [count, height, width]),
+            [count, _] => {
+                let origin: Origin = serde_json::from_slice(&tree.read(ORIGIN)?).context(ORIGIN)?;
+                let [height, width] = origin.images;
+                ensure!(wide, "X.npy has features that are not float32");
+                (Some(origin), [count, height, width])
+            }
+            _ => bail!("X.npy is neither [n, h, w] nor [n, f], but {:?}", header.shape),
+        };
         ensure!(header.bytes() == Some(file.size) && !header.fortran, "X.npy is cut short, or not in C order");
+        let length = header.shape[1..].iter().fold(1u64, |sum, side| sum.saturating_mul(*side)) as usize;
         let [count, height, width] = [count, height, width].map(|side| side as usize);
         let (truth, labelled, classes) = truth(&tree.read("y.npy")?, about.classes, about.labels)?;
         let rows = Table::from_tsv(&tree.read("rows.tsv")?).context("rows.tsv")?;
@@ -87,6 +102,8 @@ impl Arrays {
             wide,
             start: header.start as usize,
             size: [count, height, width],
+            origin,
+            length,
             truth,
             items: column(item),
             subjects: column(subject),
@@ -136,15 +153,18 @@ impl Arrays {
         }
     }
 
-    /// The images of `rows` as `[rows, 1, h, w]` float32 of 0 to 255, on the CPU.
+    /// The images of `rows` as `[rows, 1, h, w]` float32 of 0 to 255, or their features as they are, `[rows, f]`; on the CPU.
     pub(crate) fn batch(&self, rows: &[usize], normalise: Normalise) -> Result<Tensor> {
         let [_, height, width] = self.size;
-        let mut values = Vec::with_capacity(rows.len() * height * width);
-        let length = height * width * if self.wide { 4 } else { 2 };
+        let mut values = Vec::with_capacity(rows.len() * self.length);
+        let length = self.length * if self.wide { 4 } else { 2 };
         for row in rows {
             let image = &self.pixels[self.start + row * length..][..length];
             // By value, since a small array shares its file with others and may lie anywhere in it.
-            if self.wide {
+            if self.origin.is_some() {
+                let (features, _) = image.as_chunks::<4>();
+                values.extend(features.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+            } else if self.wide {
                 let (image, _) = image.as_chunks::<4>();
                 push(&mut values, image.iter().map(|bytes| f32::from_le_bytes(*bytes)), normalise, 1.0);
             } else {
@@ -152,7 +172,11 @@ impl Arrays {
                 push(&mut values, image.iter().map(|bytes| f32::from(u16::from_le_bytes(*bytes))), normalise, f32::from(u16::MAX));
             }
         }
-        Ok(Tensor::from_slice(&values).view([rows.len() as i64, 1, height as i64, width as i64]))
+        let (values, count) = (Tensor::from_slice(&values), rows.len() as i64);
+        Ok(match self.origin {
+            Some(_) => values.view([count, self.length as i64]),
+            None => values.view([count, 1, height as i64, width as i64]),
+        })
     }
 
     /// The truth of `rows` on the CPU: classes `[rows]` int64, labels `[rows, k]` float32.

@@ -2,8 +2,8 @@
 
 use crate::backbones::Backbone;
 use crate::features::whole;
-use crate::keras_h5::Layers;
 use crate::network::Network;
+use crate::pretrained::Pretrained;
 use crate::weights::{to_bytes, variables};
 use anyhow::{Context as _, Result};
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use tch::{Device, nn};
 pub(crate) struct Convert {
     /// Network, such as mobilenet
     backbone: String,
-    /// Its weights: Keras HDF5, .keras or .safetensors
+    /// Its weights: Keras HDF5, .keras, .safetensors, or a folder with an exported model
     #[arg(long)]
     weights: PathBuf,
     /// Where to write the safetensors
@@ -32,8 +32,8 @@ pub(crate) fn convert(args: &Convert) -> Result<()> {
     let store = nn::VarStore::new(Device::Cpu);
     let _network = Network::new(&store.root(), backbone.graph(args.top), None);
     let named = variables(&store);
-    Layers::read(&args.weights)
-        .and_then(|layers| layers.load(backbone, args.top, &named))
+    Pretrained::open(&args.weights)
+        .and_then(|weights| weights.fill(backbone, args.top, &named))
         .with_context(|| args.weights.display().to_string())?;
     let bytes = to_bytes(&named, None)?;
     whole(&args.output, |file| Ok(file.write_all(&bytes)?)).with_context(|| format!("cannot write {}", args.output.display()))

@@ -33,13 +33,7 @@ pub(crate) fn evaluate(params: &ClassifierEvaluate, job: &Job) -> Result<()> {
     let recipe = &classifier.recipe;
     let arrays = Arrays::open(job.cx.inputs.one("arrays")?, "arrays", &["test", "all"])?.settle(recipe.uncertain);
     ensure!(arrays.len() > 0, "there are no {} images to evaluate on: give the split a larger share for them", arrays.role);
-    ensure!(recipe.classes == arrays.classes, "the model knows the classes {:?}, the images have {:?}", recipe.classes, arrays.classes);
-    ensure!(
-        recipe.input == arrays.size[1..],
-        "the model takes images of {:?} pixels, these are {:?}: pack them at the same size",
-        recipe.input,
-        &arrays.size[1..]
-    );
+    classifier.suits(&arrays).context("port `arrays`")?;
     let n = arrays.len();
     let tell = |done: usize| job.cx.progress(done as u64, n as u64, "images");
     let predicted = classifier.predict(&arrays, params.batch as usize, &tell)?;

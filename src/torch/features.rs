@@ -3,9 +3,9 @@
 use crate::arrays::rgb;
 use crate::backbones::Backbone;
 use crate::job::device;
-use crate::keras_h5::Layers;
 use crate::layers::global_average;
 use crate::network::{Mode, Network};
+use crate::pretrained::Pretrained;
 use crate::weights::variables;
 use anyhow::{Context as _, Result, ensure};
 use fast_image_resize::images::{Image, ImageRef};
@@ -25,7 +25,7 @@ const BATCH: i64 = 32;
 pub(crate) struct Features {
     /// Network, such as mobilenet
     backbone: String,
-    /// Its weights: Keras HDF5, .keras or .safetensors
+    /// Its weights: Keras HDF5, .keras, .safetensors, or a folder with an exported model
     #[arg(long)]
     weights: PathBuf,
     /// X.npy of [n, h, w, 3] RGB 0 to 255 (uint8 or float32), or one image, which is resized to the network's side
@@ -59,8 +59,8 @@ pub(crate) fn features(args: &Features) -> Result<()> {
 
     let store = nn::VarStore::new(device);
     let network = Network::new(&store.root(), backbone.graph(args.top), None);
-    let layers = Layers::read(&args.weights).and_then(|layers| layers.load(backbone, args.top, &variables(&store)));
-    layers.with_context(|| args.weights.display().to_string())?;
+    let weights = Pretrained::open(&args.weights).and_then(|weights| weights.fill(backbone, args.top, &variables(&store)));
+    weights.with_context(|| args.weights.display().to_string())?;
 
     let mut parts = Vec::new();
     for from in (0..size[0]).step_by(BATCH as usize) {

@@ -6,7 +6,7 @@ use crate::items::Asked;
 use crate::job::Job;
 use crate::layers::global_average;
 use crate::network::Mode;
-use crate::pretrained::load_trunk;
+use crate::pretrained::Pretrained;
 use crate::weights::variables;
 use anyhow::{Context as _, Result, ensure};
 use tch::{Device, Kind, Tensor, nn, no_grad};
@@ -23,7 +23,8 @@ pub(crate) fn features(params: &ClassifierFeatures, job: &Job, asked: &Asked) ->
     ensure!(height >= least && width >= least, "the images are {height} × {width} pixels, but {} needs at least {least}", backbone.name);
     let store = nn::VarStore::new(job.device);
     let trunk = backbone.build(&store.root(), None);
-    load_trunk(inputs.one("weights")?, "weights", backbone, &variables(&store))?;
+    let weights = Pretrained::of(inputs.one("weights")?).and_then(|weights| weights.fill(backbone, false, &variables(&store)));
+    weights.context("port `weights`")?;
 
     let batch = params.batch as usize;
     let places: Vec<usize> = (0..asked.items.len()).collect();

@@ -28,6 +28,7 @@ mod pixels;
 mod precision;
 mod predicted;
 mod pretrained;
+mod recipe;
 mod schedule;
 mod seeds;
 mod speed;

@@ -1,10 +1,11 @@
 //! Whether a training step is Keras': losses, gradients, statistics and optimisers by the answers that `tests/parity/steps.py` stored.
 
 use crate::backbones::Backbone;
-use crate::classifier::{Classifier, Recipe, Validation};
+use crate::classifier::Classifier;
 use crate::optimiser::{Optimiser, Rule, gradient_norm};
 use crate::parity::{Answers, fill, noise, weight};
 use crate::pixels::Scaling;
+use crate::recipe::{Recipe, Validation};
 use crate::seeds::draw_alone;
 use crate::weights::Named;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -37,6 +38,7 @@ fn network(name: &str) -> Classifier {
         uncertain: Uncertain::Ignore,
         channels: Input::Repeat,
         pooling: Pooling::Average,
+        features: None,
         epoch: 0,
         validation: Validation::default(),
     };

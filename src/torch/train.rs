@@ -2,19 +2,21 @@
 
 use crate::arrays::Arrays;
 use crate::augment::augment;
-use crate::classifier::{Classifier, Recipe, Validation};
+use crate::classifier::Classifier;
 use crate::fit::{Judged, Learner, Moment, Plan, Step, fit};
 use crate::job::Job;
 use crate::loss::Loss;
 use crate::optimiser::Rule;
 use crate::precision;
 use crate::predicted::Predicted;
+use crate::recipe::{Recipe, Validation};
 use anyhow::{Context as _, Result, bail, ensure};
 use tch::Tensor;
 use tomograph::content::Digest;
-use tomograph::stage::{Inputs, Params};
-use tomograph::stages::classifier_train::{ClassifierTrain, Score, Task};
-use tomograph::stages::training::{OptimiserName, Precision};
+use tomograph::stage::{Inputs, Params, Part};
+use tomograph::stages::classifier_features::Origin;
+use tomograph::stages::classifier_train::{ClassifierTrain, Input, Pooling, Score, Task};
+use tomograph::stages::training::{Augment, OptimiserName, Precision, Trains};
 use tomograph::table::Table;
 
 /// Columns of the history behind `epoch`.
@@ -39,10 +41,15 @@ pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
     suit(params, &learn, &check)?;
     precision::prepare(job.device, params.deterministic)?;
     let kind = precision::kind(params.precision, job.device)?;
-    let weights = inputs.optional("weights")?.map(|part| (part, params.load));
-    let mut classifier = Classifier::new(Recipe::of(params, &learn)?, params.seed, weights, job.device).context("building the network")?;
+    let weights = inputs.optional("weights")?;
+    if let Some(origin) = &learn.origin {
+        suit_features(params, origin, weights)?;
+    }
+    let recipe = Recipe::of(params, &learn, weights.is_some())?;
+    let weights = weights.map(|part| (part, params.load));
+    let mut classifier = Classifier::new(recipe, params.seed, weights, job.device).context("building the network")?;
     classifier.kind = kind;
-    classifier.freeze(&params.trains)?;
+    classifier.freeze(if learn.origin.is_some() { &Trains::Head } else { &params.trains })?;
     warn(params, &learn, &classifier, job);
 
     let loss = Loss::new(params.task, params.label_smoothing, &params.class_weights, &learn, job.device)?;
@@ -89,7 +96,7 @@ pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
     let item = |row: usize| learn.items[row].clone();
     let weight = |rows: &[usize]| learn.weight(rows);
     let learner = Learner { prepare: &prepare, step: &mut step, weight: &weight, judge: &mut judge, item: &item };
-    let fitted = fit(&plan, &classifier.variables, job.cx.note, learner)?;
+    let fitted = fit(&plan, &classifier.moving(), job.cx.note, learner)?;
 
     let kept = &fitted.history[fitted.epoch as usize - 1];
     classifier.recipe.epoch = fitted.epoch;
@@ -165,6 +172,10 @@ fn suit(params: &ClassifierTrain, learn: &Arrays, check: &Arrays) -> Result<()> 
         &learn.size[1..],
         &check.size[1..]
     );
+    ensure!(
+        learn.origin == check.origin,
+        "training and validation images are not of one kind: both must be images, or features by the same backbone and weights"
+    );
     ensure!(learn.classes == check.classes, "training and validation images have other classes: {:?}, {:?}", learn.classes, check.classes);
     let sides = |arrays: &Arrays, class: usize| {
         let has = |wanted: bool| (0..arrays.len()).any(|row| arrays.holds(row, class) == Some(wanted));
@@ -188,6 +199,32 @@ fn suit(params: &ClassifierTrain, learn: &Arrays, check: &Arrays) -> Result<()> 
     ensure!(
         params.score != Score::Auc || judged,
         "no label is both there and absent among the validation images, so {auc}: {remedy}, or set `score` to \"loss\""
+    );
+    Ok(())
+}
+
+/// Whether a head can be trained on features as the params say.
+fn suit_features(params: &ClassifierTrain, origin: &Origin, weights: Option<&Part>) -> Result<()> {
+    let Origin { backbone, normalise, .. } = origin;
+    ensure!(*backbone == params.backbone, "param `backbone` is {}, but the features on port `train` are of {backbone}", params.backbone);
+    ensure!(
+        *normalise == params.normalise,
+        "param `normalise` is {:?}, but the features on port `train` were computed with {normalise:?}",
+        params.normalise
+    );
+    let images = "of features only the head is trained: leave it out, or train on the images themselves";
+    for (param, unsaid) in [
+        ("trains", matches!(params.trains, Trains::All | Trains::Head)),
+        ("augment", params.augment == Augment::default()),
+        ("pooling", params.pooling == Pooling::default()),
+        ("input", params.input == Input::default()),
+        ("precision", params.precision == Precision::default()),
+    ] {
+        ensure!(unsaid, "param `{param}` has no meaning here: {images}");
+    }
+    ensure!(
+        weights.is_none_or(|part| part.tree.digest() == origin.weights),
+        "port `weights`: the features on port `train` come from other weights; connect the same to both, or none here"
     );
     Ok(())
 }

@@ -23,7 +23,7 @@ params = { backbone = "mobilenet", batch = 8 }
 "#;
 
 /// The study up to its arrays, and the features of all images from a model that was trained for a step.
-fn with_features() -> Space {
+pub(crate) fn with_features() -> Space {
     let space = space();
     let text = space.read(PIPELINE);
     let first = text.replace("seed = [1, 2]", "seed = [1]").replace("epochs = 3", "epochs = 1");

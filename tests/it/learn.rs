@@ -85,6 +85,13 @@ fn first_is_ill(picture: &str) -> bool {
 }
 
 fn a_kill_in_the_middle_of_training_changes_no_bit() {
+    // Longer than the half second between two lines of progress, and a state after every step.
+    let space = || {
+        let space = space();
+        space.replace(PIPELINE, "epochs = 3", "epochs = 12");
+        space.write("tomograph.local.toml", "state_every = 0\n");
+        space
+    };
     let undisturbed = space();
     undisturbed.run_args(&["run", PIPELINE, "--only", "train[seed=1]"]).success();
     let expected = weights(&undisturbed, "train.model[seed=1]");
@@ -94,7 +101,8 @@ fn a_kill_in_the_middle_of_training_changes_no_bit() {
     engine.args(["run", PIPELINE, "--only", "train[seed=1]", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut engine = engine.spawn().unwrap();
     let lines = BufReader::new(engine.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let in_the_middle = lines.into_iter().any(|line| line.contains("train[seed=1]") && line.contains("epoch 2/3"));
+    let later = |line: &String| line.contains("train[seed=1]") && line.contains("/12 loss") && !line.contains("\"done\":1,");
+    let in_the_middle = lines.into_iter().any(|line| later(&line));
     engine.kill().unwrap();
     engine.wait().unwrap();
     assert!(in_the_middle, "the training ended before it could be killed");

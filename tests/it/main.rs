@@ -33,6 +33,8 @@ mod failure;
 #[cfg(feature = "torch")]
 mod features;
 mod gc;
+#[cfg(feature = "torch")]
+mod heads;
 mod items;
 #[cfg(feature = "torch")]
 mod keras;
@@ -80,6 +82,8 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         features::trials(),
         gc::trials(),
+        #[cfg(feature = "torch")]
+        heads::trials(),
         kills::trials(),
         #[cfg(feature = "torch")]
         keras::trials(),

@@ -1,5 +1,6 @@
 //! Choices of a training as users write them: head first, layers that learn, labels, augmentation, what is refused.
 
+use crate::Need;
 use crate::space::{Output, Space};
 use crate::study::{PIPELINE, space};
 use libtest_mimic::Trial;
@@ -12,7 +13,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         every_choice_trains_and_the_same_twice,
         what_makes_no_sense_is_said_before_anything_runs,
         a_training_that_cannot_be_is_an_error_that_says_what_to_do,
-        what_the_device_lacks_is_an_error_and_nothing_is_lost
+        what_the_device_lacks_is_an_error_and_nothing_is_lost,
+        tensorboard_reads_a_history: [Need::Keras]
     ]
 }
 
@@ -230,4 +232,35 @@ fn what_the_device_lacks_is_an_error_and_nothing_is_lost() {
     run(&space, "train").exits(1).says(&["there is no device `cuda:0`: this libtorch sees 0 CUDA devices"]);
     let output = space.run_args(&["run", PIPELINE, "--only", "train", "--cpu", "--json"]).success();
     assert_eq!(output.tasks("ran"), ["train[seed=1]"], "what came before is kept");
+}
+
+/// TensorBoard's own reader, which checks the checksums.
+const READER: &str = r#"
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+found = {}
+for name in ("train", "validation"):
+    events = EventAccumulator(sys.argv[1] + "/" + name)
+    events.Reload()
+    found[name] = {tag: [[event.step, event.value] for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+print(json.dumps(found))
+"#;
+
+fn tensorboard_reads_a_history() {
+    let space = study("learning_rate = 1e-4");
+    run(&space, "train").success();
+    space.run_args(&["export", PIPELINE, "train", "board", "--as", "tensorboard"]).success().says(&["board: 2 files"]);
+    let mut reader = space.command("python3");
+    reader.args(["-c", READER, "board"]).env("PYTHONPATH", crate::keras_packages().unwrap()).env("TF_CPP_MIN_LOG_LEVEL", "3");
+    let read: serde_json::Value = serde_json::from_str(space.finish(&mut reader).success().stdout.trim()).unwrap();
+    let history = Table::from_tsv(&exported(&space, "train.history", "history.tsv")).unwrap();
+    for (column, text) in history.columns.iter().zip(&history.rows[0]).skip(1) {
+        let (set, tag) = column.split_once('_').filter(|(set, _)| ["train", "validation"].contains(set)).unwrap_or(("train", column));
+        let (value, expected) = (read[set][tag][0][1].as_f64().unwrap(), text.parse::<f64>().unwrap());
+        assert!(read[set][tag][0][0] == 1 && (value - expected).abs() < 1e-6, "{column}: {read}");
+    }
+    assert!(read["train"]["images_per_second"][0][1].as_f64().unwrap() > 0.0, "{read}");
+    let sidecar: serde_json::Value = serde_json::from_str(&space.read("board.tomograph.json")).unwrap();
+    assert!(sidecar["files"].get("board/train/events.out.tfevents.tomograph").is_some(), "{sidecar}");
+    space.run_args(&["export", PIPELINE, "train.model", "other", "--as", "tensorboard"]).exits(1).says(&["a history is one table"]);
 }

@@ -1,8 +1,9 @@
 //! Trainings that are stopped, resumed, split in parts, or that break: the bits must be the same, or the message must say it.
 
 use super::*;
-use crate::classifier::{Classifier, Recipe, Validation};
+use crate::classifier::Classifier;
 use crate::pixels::Scaling;
+use crate::recipe::{Recipe, Validation};
 use crate::seeds::draw_alone;
 use crate::weights::to_bytes;
 use anyhow::bail;
@@ -29,6 +30,7 @@ fn network() -> Classifier {
         uncertain: Uncertain::Ignore,
         channels: Input::Repeat,
         pooling: Pooling::Average,
+        features: None,
         epoch: 0,
         validation: Validation::default(),
     };
