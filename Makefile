@@ -65,7 +65,7 @@ lint: ## check format and lints; warnings are errors
 	say "checking the lints"
 	cargo clippy --profile ci --locked --features crash-points --all-targets -- -D warnings
 
-bench: build ## measure against ninja, find and b3sum, and trainings against PyTorch and Keras, on this machine
+bench: build ## measure against ninja, a walk and b3sum, and trainings against PyTorch and Keras, on this machine
 	@$(start)
 	scripts/bench $(tomograph)
 	scripts/bench-training $(tomograph)

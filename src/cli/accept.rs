@@ -15,6 +15,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Hold the present result valid although its script or its kind's revision is another one now
 ///
@@ -64,7 +65,7 @@ pub(super) fn accept(args: &AcceptArgs, kinds: &'static [Kind]) -> Result<Exit> 
             Some(Judgement::Miss { key, manifest }) if asked.contains(id) => {
                 let record = valid(&project, task, last.get(&task.title()), &manifest, args)?;
                 let record = Record { key, ..record };
-                outcomes[id.0] = Outcome::Known(Box::new(Known { key, record: record.clone() }));
+                outcomes[id.0] = Outcome::Known(Box::new(Known { key, record: Arc::new(record.clone()) }));
                 accepted.push((record, manifest));
             }
             Some(Judgement::Miss { .. }) => {}
@@ -111,7 +112,7 @@ fn valid(project: &Project, task: &Task, last: Option<&Digest>, manifest: &KeyMa
     }
     let Some(record) = project.store.records(&from)?.into_iter().next() else { bail!("the last result of {title} is gone: run it") };
     let accepted = Accepted { by: super::quarantine::user(), when: now(), reason: args.reason.clone(), from };
-    Ok(Record { task: title, accepted: Some(accepted), ..record })
+    Ok(Record { task: title, accepted: Some(accepted), ..record.as_ref().clone() })
 }
 
 /// What a person can judge without the data: how it is done, not what it is done with.

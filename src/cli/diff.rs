@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Say what differs between two runs: params, inputs and figures, task by task
 ///
@@ -91,7 +92,7 @@ pub(super) fn diff(args: &DiffArgs, kinds: &'static [Kind]) -> Result<Exit> {
 fn compare(store: &Store, first: &Run, second: &Run) -> Result<(Vec<Change>, usize)> {
     let keys = |run: &Run| -> BTreeMap<String, Option<Digest>> { run.tasks.iter().map(|task| (task.task.clone(), task.key)).collect() };
     let (before, after) = (keys(first), keys(second));
-    let mut records: BTreeMap<Digest, Option<Record>> = BTreeMap::new();
+    let mut records: BTreeMap<Digest, Option<Arc<Record>>> = BTreeMap::new();
     let changed = before.iter().filter(|(task, key)| after.get(*task).is_some_and(|other| other != *key));
     let changed: BTreeSet<&String> = changed.map(|(task, _)| task).collect();
     for key in before.values().chain(after.values()).flatten() {
@@ -124,7 +125,13 @@ fn compare(store: &Store, first: &Run, second: &Run) -> Result<(Vec<Change>, usi
     Ok((changes, before.iter().filter(|(task, key)| after.get(*task) == Some(key)).count()))
 }
 
-fn change(store: &Store, task: &str, keys: [Digest; 2], records: [&Option<Record>; 2], made: &[BTreeSet<Digest>; 2]) -> Result<Change> {
+fn change(
+    store: &Store,
+    task: &str,
+    keys: [Digest; 2],
+    records: [&Option<Arc<Record>>; 2],
+    made: &[BTreeSet<Digest>; 2],
+) -> Result<Change> {
     let figures = match records {
         [Some(old), Some(new)] => figures(store, old, new)?,
         _ => Vec::new(),

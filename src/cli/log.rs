@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Executions that are listed; older ones are only counted.
 const LISTED: usize = 20;
@@ -129,7 +130,7 @@ impl Told<'_> {
         let worked = ["ran", "failed"].contains(&task.outcome.as_str());
         let record = self.record(task)?;
         if worked {
-            let _ = write!(text, " in {}{}", duration(task.seconds), place(run, record.as_ref()));
+            let _ = write!(text, " in {}{}", duration(task.seconds), place(run, record.as_deref()));
         }
         text.push('\n');
         if !task.message.is_empty() {
@@ -150,7 +151,7 @@ impl Told<'_> {
         Ok(text)
     }
 
-    fn record(&self, task: &RunTask) -> Result<Option<Record>> {
+    fn record(&self, task: &RunTask) -> Result<Option<Arc<Record>>> {
         let Some(key) = task.key.filter(|_| ["ran", "accepted"].contains(&task.outcome.as_str())) else { return Ok(None) };
         Ok(self.project.store.records(&key)?.into_iter().next())
     }
@@ -180,7 +181,7 @@ impl Told<'_> {
         for run in runs {
             for task in run.tasks.iter().filter(|task| titles.is_none_or(|titles| titles.contains(&task.task))) {
                 let record = self.record(task)?;
-                let of = |value: fn(&Record) -> Value| record.as_ref().map(value);
+                let of = |value: fn(&Record) -> Value| record.as_deref().map(value);
                 let object = json!({
                     "run": run.id,
                     "task": task.task,

@@ -4,7 +4,7 @@ use super::across;
 use super::exit::{Exit, print};
 use super::grid::{count, duration};
 use super::progress::hashing;
-use super::project::{Project, Selection};
+use super::project::{Kept, Project, Selection};
 use super::run::effects;
 use crate::pipeline::TaskId;
 use crate::plan::forecast::{Forecast, Sum};
@@ -13,6 +13,7 @@ use crate::stage::Kind;
 use anyhow::Result;
 use clap::Args;
 use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
 
 /// Show what would run, why, and how long it may take, without starting anything
 ///
@@ -44,9 +45,9 @@ pub(super) struct PlanArgs {
 const LISTED: usize = 12;
 
 pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
-    let project = Project::open(&args.selection, kinds)?;
+    let project = Kept::new(Project::open(&args.selection, kinds)?);
     let only = project.find(&args.selection.only)?;
-    let planner = project.planner(&only, &hashing(args.json))?;
+    let planner = ManuallyDrop::new(project.planner(&only, &hashing(args.json))?);
     across::warn(&project, &planner, args.json)?;
     let plan = planner.plan(&effects(&project, &planner, args.effects, &args.selection.only)?)?;
     let all_cached = plan.iter().all(|(_, state)| matches!(state, State::Cached));

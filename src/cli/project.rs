@@ -9,6 +9,8 @@ use crate::stage::Kind;
 use crate::store::Store;
 use anyhow::Result;
 use clap::Args;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 /// Which pipeline, with what laid over it.
@@ -121,6 +123,30 @@ impl Project {
     /// Looks at the sources and the store.
     pub(super) fn planner(&self, only: &[TaskId], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Planner<'_>> {
         Planner::new(&self.pipeline, &self.store, &self.root, &self.pipeline_id, only, progress)
+    }
+}
+
+/// A project, or what was made from it, in use until the program ends: the system takes the memory back at once, where giving back what
+/// ten thousand tasks hold takes longer than judging them.
+pub(super) struct Kept(ManuallyDrop<Project>);
+
+impl Kept {
+    pub(super) fn new(project: Project) -> Self {
+        Self(ManuallyDrop::new(project))
+    }
+}
+
+impl Deref for Kept {
+    type Target = Project;
+
+    fn deref(&self) -> &Project {
+        &self.0
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.store.close();
     }
 }
 

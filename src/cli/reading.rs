@@ -7,7 +7,9 @@ use crate::pipeline::{Diagnostic, Files, Loaded, Memory, Overlay, Pipeline, load
 use crate::stage::Kind;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
 /// `tomograph.toml`: what the team shares. Cannot change a key.
@@ -116,7 +118,20 @@ pub(super) fn load_pipeline(path: &Path, kinds: &'static [Kind], overlay: &Overl
 fn sources_in_the_store(pipeline: &Pipeline, root: &Path, store: &Path) -> Vec<Diagnostic> {
     let mut problems: Vec<Diagnostic> = Vec::new();
     let store = real(store);
+    // Thousands of cells of a swept source lie in one folder, which is looked at with the first of them; what stands for it is the name
+    // under which it holds the store. Of the others none is followed if it is a link: the walk refuses one that leads into a store.
+    let mut folders: HashMap<(usize, &str), Option<OsString>> = HashMap::new();
     for source in pipeline.sources.iter().filter(|source| source.taken.is_none()) {
+        let (folder, name) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
+        let is_plain = !matches!(name, "" | "." | "..") && !name.contains(['*', '?', '[']);
+        match folders.entry((source.span.start, folder)) {
+            Entry::Occupied(known) if is_plain && known.get().as_deref() != Some(OsStr::new(name)) => continue,
+            Entry::Occupied(_) => {}
+            Entry::Vacant(new) => {
+                let place = real(&root.join(folder));
+                new.insert(store.strip_prefix(place).ok().and_then(|rest| Some(rest.components().next()?.as_os_str().to_owned())));
+            }
+        }
         let wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
         let place = root.join(&source.path);
         let is_glob = place.components().any(|part| wild(&part)) && !place.exists();

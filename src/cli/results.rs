@@ -9,13 +9,14 @@ use crate::plan::{Judgement, Outcome, Unready};
 use crate::store::Record;
 use anyhow::Result;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What there is of a task.
 pub(super) enum Standing {
     /// What the pipeline and its sources, as they are, come to.
-    Current(Record),
+    Current(Arc<Record>),
     /// Left by the last run; the pipeline or a source is another one now, or a source is not there.
-    Old(Record),
+    Old(Arc<Record>),
     /// It never succeeded.
     Nothing,
 }

@@ -3,7 +3,7 @@
 use super::across;
 use super::exit::{Exit, Wrong, print, remark};
 use super::progress::{Screen, hashing};
-use super::project::{Project, Selection, worker};
+use super::project::{Kept, Project, Selection, worker};
 use crate::pipeline::TaskId;
 use crate::plan::Planner;
 use crate::run::{Options, Summary};
@@ -12,6 +12,7 @@ use crate::store::{NamedRun, check_name, now};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,14 +72,14 @@ impl RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
-    let project = Project::open(&args.selection, kinds)?;
+    let project = Kept::new(Project::open(&args.selection, kinds)?);
     crate::run::size_pool(jobs(args, &project));
     let only = project.find(&args.selection.only)?;
     if let Some(name) = &args.name {
         refuse_taken(&project, name)?;
     }
     let _stay = stay(&project)?;
-    let planner = project.planner(&only, &hashing(args.json))?;
+    let planner = ManuallyDrop::new(project.planner(&only, &hashing(args.json))?);
     across::warn(&project, &planner, args.json)?;
     let summary = carry_out(&project, &planner, args)?;
     if !args.json {

@@ -120,7 +120,7 @@ fn title(name: &str, cell: &Coordinates) -> String {
 /// What a task does.
 pub enum Action {
     Kind { kind: &'static Kind, params: Arc<dyn Configured> },
-    Command(Command),
+    Command(Arc<Command>),
 }
 
 /// A program to start instead of a kind.

@@ -11,6 +11,7 @@ use super::values::Node;
 use super::wiring::{From, Stage, Wiring, unknown_artifact};
 use crate::stage::{Artifact, Coordinates, Count, Kind, Needs, Value, show_coordinates};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Everything that tasks are made from.
 pub(crate) struct Builder<'a, 'i> {
@@ -160,7 +161,7 @@ struct StageBuilder<'b, 'a, 'i> {
     stage: &'a Stage,
     number: usize,
     overrides: Vec<Option<Test>>,
-    /// Axes that params depend on, as places in a cell.
+    /// Axes that params and arguments depend on, as places in a cell.
     param_places: Vec<usize>,
     /// Whether every placeholder is right.
     right: bool,
@@ -176,8 +177,8 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         for (_, value) in params.flat_map(|params| params.get_ref()) {
             right &= checker.value(value, problems);
         }
-        let param_axes = checker.seen_axes.clone();
         right &= arguments_right(&mut checker, decl, problems);
+        let param_axes = checker.seen_axes.clone();
         right &= super::publish::check(&mut checker, decl, stage, problems);
         builder.seen(checker);
         if !stage.sound {
@@ -198,16 +199,18 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         let document = self.builder.document;
         let arrivals: Vec<Arrivals> =
             self.stage.wires.iter().map(|wire| Arrivals::new(document, wire, &self.stage.axes, self.builder.cells)).collect();
+        // Cells that agree in what they are made from share it.
         let mut known: HashMap<(Vec<u32>, Vec<bool>), Option<Read>> = HashMap::new();
+        let mut commands: HashMap<(Vec<u32>, Vec<bool>), Arc<Command>> = HashMap::new();
         let cells = &self.builder.cells.stages[self.number].cells;
         for cell in cells {
             let matched: Vec<bool> = self.overrides.iter().map(|test| test.as_ref().is_some_and(|test| test.holds(cell))).collect();
             let overrides: Vec<&OverrideDecl<'i>> =
                 self.decl.overrides.iter().zip(&matched).filter(|(_, matched)| **matched).map(|(entry, _)| entry).collect();
             let coordinates = self.builder.coordinates(&self.stage.axes, cell);
+            let which = (super::cells::at(cell, &self.param_places), matched);
             let action = match self.stage.kind {
                 Some(kind) => {
-                    let which = (super::cells::at(cell, &self.param_places), matched);
                     let read = known.entry(which).or_insert_with(|| {
                         let varies = !self.param_places.is_empty() || !overrides.is_empty();
                         let whose = if varies { format!("{}[{}]", self.decl.name, show_coordinates(&coordinates)) } else { String::new() };
@@ -221,7 +224,8 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                 }
                 None => {
                     let inputs = self.inputs(cell, &arrivals, &[], tasks, problems);
-                    self.right.then(|| (Action::Command(self.command(cell, &overrides)), inputs))
+                    let command = || commands.entry(which).or_insert_with(|| Arc::new(self.command(cell, &overrides))).clone();
+                    self.right.then(|| (Action::Command(command()), inputs))
                 }
             };
             let Some((action, inputs)) = action else { continue };

@@ -24,7 +24,7 @@ impl Planner<'_> {
         let mut known = BTreeMap::new();
         for id in tasks {
             let task = &self.pipeline.tasks[id.0];
-            let own = self.last.get(&task.title()).and_then(|key| self.seconds(key));
+            let own = self.last().get(&task.title()).and_then(|key| self.seconds(key));
             let cells = || of_stage.entry(&task.stage).or_insert_with(|| self.mean_of_stage(&task.stage)).value();
             let alike = || of_kind.entry(self.kind_of(*id)?).or_insert_with_key(|kind| self.mean_of_kind(kind)).value();
             known.insert(*id, own.or_else(cells).or_else(alike));
@@ -35,7 +35,7 @@ impl Planner<'_> {
     /// Of at most 64 cells, in this pipeline.
     fn mean_of_stage(&self, stage: &str) -> Mean {
         let first = format!("{stage}[");
-        let cells = self.last.range(first.clone()..).take_while(|(title, _)| title.starts_with(&first));
+        let cells = self.last().range(first.clone()..).take_while(|(title, _)| title.starts_with(&first));
         let mut mean = Mean::default();
         cells.take(64).filter_map(|(_, key)| self.seconds(key)).for_each(|seconds| mean.add(seconds));
         mean

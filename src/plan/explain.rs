@@ -19,12 +19,12 @@ impl Planner<'_> {
     /// Why a task with this manifest is not in the store: the difference to its last key, else to the nearest of its kind.
     pub fn reasons(&self, id: TaskId, manifest: &KeyManifest) -> Result<Vec<Reason>> {
         let task = &self.pipeline.tasks[id.0];
-        if let Some(old) = self.last.get(&task.title()).map(|key| stored_manifest(self.store, key)).transpose()?.flatten() {
+        if let Some(old) = self.last().get(&task.title()).map(|key| stored_manifest(self.store, key)).transpose()?.flatten() {
             return Ok(self.differences(task, &old, manifest));
         }
         let prefix = format!("{}[", task.stage);
         let mut nearest: Option<(usize, Vec<Reason>)> = None;
-        for (other, key) in self.last.iter().filter(|(name, _)| **name == task.stage || name.starts_with(&prefix)).take(64) {
+        for (other, key) in self.last().iter().filter(|(name, _)| **name == task.stage || name.starts_with(&prefix)).take(64) {
             let Some(old) = stored_manifest(self.store, key)? else { continue };
             let differences = self.differences(task, &old, manifest);
             if nearest.as_ref().is_none_or(|(count, _)| differences.len() < *count) {

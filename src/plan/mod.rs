@@ -8,6 +8,7 @@ pub mod forecast;
 pub mod key;
 pub mod reason;
 mod sources;
+mod states;
 
 pub use explain::stored_manifest;
 
@@ -21,7 +22,10 @@ use reason::Reason;
 use sources::SourceTree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// So few sources or tasks are not worth sharing out in the pool.
+const FEW: usize = 64;
 
 /// What the pipeline reads is not there: nothing can start until the user mends it.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +36,7 @@ pub struct Unready(String);
 #[derive(Clone, Debug)]
 pub struct Known {
     pub key: Digest,
-    pub record: Record,
+    pub record: Arc<Record>,
 }
 
 impl Known {
@@ -81,7 +85,10 @@ pub struct Planner<'a> {
     sources: Vec<Option<SourceTree>>,
     /// Manifests of sources that are in the store.
     kept: Mutex<BTreeSet<Digest>>,
-    last: BTreeMap<String, Digest>,
+    /// Names the pipeline in the store.
+    id: String,
+    /// Last keys of its tasks, for those that must run.
+    last: OnceLock<BTreeMap<String, Digest>>,
 }
 
 impl<'a> Planner<'a> {
@@ -107,12 +114,16 @@ impl<'a> Planner<'a> {
             true => SourceTree::look(store, root, source, progress),
             false => Ok(None),
         };
-        let sources = pipeline.sources.par_iter().enumerate().with_min_len(64).map(look).collect::<Result<_>>()?;
-        let last = store.last_keys(id)?;
+        let sources = pipeline.sources.par_iter().enumerate().with_min_len(FEW).map(look).collect::<Result<_>>()?;
         store.foresee(id)?;
-        let planner = Self { pipeline, store, root: root.to_owned(), wanted, sources, kept: Mutex::default(), last };
+        let (id, last) = (id.to_owned(), OnceLock::new());
+        let planner = Self { pipeline, store, root: root.to_owned(), wanted, sources, kept: Mutex::default(), id, last };
         planner.refuse_missing_sources()?;
         Ok(planner)
+    }
+
+    fn last(&self) -> &BTreeMap<String, Digest> {
+        self.last.get_or_init(|| self.store.known_last_keys(&self.id))
     }
 
     fn refuse_missing_sources(&self) -> Result<()> {
@@ -288,6 +299,12 @@ impl<'a> Planner<'a> {
         }))
     }
 
+    /// Judges several tasks, in the pool where they are many; the answers are in their order.
+    pub fn judge_all(&self, tasks: &[TaskId], outcomes: &[Outcome]) -> Vec<Result<Option<Judgement>>> {
+        let judge = |id: &TaskId| self.judge(*id, outcomes);
+        if tasks.len() < FEW { tasks.iter().map(judge).collect() } else { tasks.par_iter().with_min_len(FEW).map(judge).collect() }
+    }
+
     /// What is recorded under a key now, with all its bytes there.
     pub fn standing(&self, key: Digest) -> Result<Option<Known>> {
         let Some(record) = self.best(self.store.records(&key)?)? else { return Ok(None) };
@@ -295,7 +312,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Of several variants the first whose blobs are all there, else the first.
-    fn best(&self, mut records: Vec<Record>) -> Result<Option<Record>> {
+    fn best(&self, mut records: Vec<Arc<Record>>) -> Result<Option<Arc<Record>>> {
         if records.len() > 1 {
             for at in 0..records.len() {
                 if self.is_there(&records[at])? {
@@ -314,55 +331,6 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(true)
-    }
-
-    /// What would run, with these effects: a state for every wanted task, in the pipeline's order.
-    pub fn plan(&self, effects: &BTreeSet<TaskId>) -> Result<Vec<(TaskId, State)>> {
-        let mut outcomes = vec![Outcome::Open; self.pipeline.tasks.len()];
-        let mut states: BTreeMap<TaskId, State> = BTreeMap::new();
-        for id in &self.wanted {
-            let task = &self.pipeline.tasks[id.0];
-            let waits = |need: TaskId| match states.get(&need) {
-                Some(State::Waiting(effects)) => Some(effects.clone()),
-                _ => None,
-            };
-            let waiting: BTreeSet<String> = self.needs_of(*id).into_iter().filter_map(waits).flatten().collect();
-            let state = match self.judge(*id, &outcomes)? {
-                None if !waiting.is_empty() => State::Waiting(waiting.into_iter().collect()),
-                None => State::Later(self.open_needs(*id, &outcomes)),
-                Some(Judgement::Miss { .. }) if task.effect && !effects.contains(id) => State::Waiting(vec![task.title()]),
-                Some(Judgement::Miss { manifest, .. }) => State::Run(self.reasons(*id, &manifest)?),
-                Some(Judgement::Hit(known)) => {
-                    outcomes[id.0] = Outcome::Known(Box::new(known));
-                    State::Cached
-                }
-            };
-            states.insert(*id, state);
-        }
-        self.revive(&mut states, &outcomes)?;
-        Ok(states.into_iter().collect())
-    }
-
-    fn open_needs(&self, id: TaskId, outcomes: &[Outcome]) -> Vec<String> {
-        let open = self.needs_of(id).into_iter().filter(|need| matches!(outcomes[need.0], Outcome::Open));
-        open.map(|need| self.pipeline.tasks[need.0].title()).collect()
-    }
-
-    /// A cached task whose bytes are gone must run again where a task that runs needs them.
-    fn revive(&self, states: &mut BTreeMap<TaskId, State>, outcomes: &[Outcome]) -> Result<()> {
-        for id in self.wanted.iter().rev() {
-            if !matches!(states.get(id), Some(State::Run(_))) {
-                continue;
-            }
-            for (need, port) in self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin) {
-                let Outcome::Known(known) = &outcomes[need.0] else { continue };
-                let output = known.output(port)?;
-                if matches!(states.get(&need), Some(State::Cached)) && self.store.tree(&output.manifest, output.identified)?.is_none() {
-                    states.insert(need, State::Run(vec![Reason::Gone { needed_by: self.pipeline.tasks[id.0].title() }]));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

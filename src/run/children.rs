@@ -7,13 +7,19 @@
 use super::survivors::RUN;
 use crate::store::{Live, Store};
 use anyhow::{Context as _, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// How long a look at a child that cannot be watched waits for the next.
+const SHORT: Duration = Duration::from_millis(1);
 
 type Request = (Command, Sender<io::Result<Child>>);
 
@@ -117,6 +123,27 @@ pub(super) fn has_ended(child: &Child) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     // An error is for the caller's own wait to tell.
     waitid(WaitId::Pid(Pid::from_child(child)), options).map_or(true, |status| status.is_some())
+}
+
+/// Tells when a child has ended. A kernel or a sandbox without process descriptors makes who waits look again and again.
+pub(super) struct Watch(Option<OwnedFd>);
+
+impl Watch {
+    pub(super) fn of(child: &Child) -> Self {
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        Self(pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok())
+    }
+
+    /// Returns when the child has ended, or so much time is over.
+    pub(super) fn rest(&self, most: Duration) {
+        let waited = self.0.as_ref().map(|child| {
+            let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+            poll(&mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)], timeout)
+        });
+        if !matches!(waited, Some(Ok(_))) {
+            std::thread::sleep(most.min(SHORT));
+        }
+    }
 }
 
 /// Ends a process group at once.

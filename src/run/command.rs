@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what the program does; success is exit code 0 with every output there and valid as its artifact.
 
-use super::children::{Children, end_group, has_ended};
+use super::children::{Children, Watch, end_group, has_ended};
 use super::devices::{self, Slot};
 use super::failure::{Failure, is_memory};
 use super::lend::Lent;
@@ -16,13 +16,13 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether a program has ended.
-const SHORTEST_LOOK: Duration = Duration::from_micros(300);
+/// How often it is looked at what a program says.
+const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
 /// What a command gets from the world beside its own stage.
@@ -71,8 +71,10 @@ pub(super) fn misfit(output: &Output, program: &str) -> String {
 /// Runs the program to its end.
 fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &Policy, around: &Surroundings) -> Result<()> {
     let program = &argv[0];
-    let mut command = Command::new(program);
-    command.args(&argv[1..]).current_dir(&job.root);
+    let path = stage.env.get("PATH").or_else(|| around.environment.get("PATH"));
+    // Looked up here: the standard library forks where the child's own PATH decides, and what the engine holds is copied each time.
+    let mut command = Command::new(on_path(program, path).unwrap_or_else(|| program.into()));
+    command.arg0(program).args(&argv[1..]).current_dir(&job.root);
     command.env_clear();
     let passed = ["PATH", "HOME", "LANG"].into_iter().chain(policy.env.iter().map(String::as_str));
     command.envs(passed.filter_map(|name| Some((name, around.environment.get(name)?))));
@@ -83,11 +85,11 @@ fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &
 
     let mut child = around.children.start(command).with_context(|| format!("cannot start {program}"))?;
     let (pid, started, mut progress) = (child.id(), Instant::now(), Progress::default());
-    let mut in_time = Ok(());
+    let (watch, mut in_time) = (Watch::of(&child), Ok(()));
     while in_time.is_ok() && !has_ended(&child) {
         progress.pass_on(&layout.progress, job);
-        // That it has ended is noticed a tenth too late at most.
-        std::thread::sleep((started.elapsed() / 10).clamp(SHORTEST_LOOK, LONGEST_LOOK));
+        // What it says is passed on a tenth too late at most.
+        watch.rest((started.elapsed() / 10).clamp(SHORTEST_LOOK, LONGEST_LOOK));
         in_time = job.check();
     }
     // What the program left running in its group is ended with it, before its number can be another's.
@@ -109,6 +111,13 @@ fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &
         return Err(Failure::of(cause, format!("{program} ended with {status}; its output is in the log{shown}")));
     }
     Ok(())
+}
+
+/// The file that a bare name means on a PATH; none where there is no such file, or a folder of the PATH depends on where one stands.
+fn on_path(program: &str, path: Option<&String>) -> Option<PathBuf> {
+    let folders = std::env::split_paths(path.filter(|_| !program.is_empty() && !program.contains('/'))?);
+    let is_program = |file: &Path| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file();
+    folders.take_while(|folder| folder.is_absolute()).map(|folder| folder.join(program)).find(|file| is_program(file))
 }
 
 /// The end of what the program wrote to the log, which was `before` bytes long.
@@ -133,27 +142,28 @@ impl Layout {
     fn new(job: &Job, stage: &Stage, outputs: &[Output], scratch: &Path, lent: &mut Lent) -> Result<Self> {
         let mut inputs = BTreeMap::new();
         for (port, parts) in &job.inputs.0 {
-            let place = lent.lay_out(job, parts, &scratch.join("inputs").join(port)).with_context(|| format!("input `{port}`"))?;
+            let place = lent.lay_out(job, parts, &scratch.join(format!(".{port}"))).with_context(|| format!("input `{port}`"))?;
             inputs.insert(port.clone(), place);
         }
-        let folder = scratch.join("outputs");
+        // Folders are what a short command waits for: an output's is called as its port, an input's the same after a point.
+        let folder = scratch.to_owned();
         let mut files = BTreeMap::new();
         for output in outputs {
             let place = folder.join(&output.port);
-            std::fs::create_dir_all(&place).context("cannot make a folder in the store")?;
+            std::fs::create_dir(&place).context("cannot make a folder in the store")?;
             files.insert(
                 output.port.clone(),
                 valid::file_name(output.artifact, &output.port, stage.map.is_some()).map_or(place.clone(), |name| place.join(name)),
             );
         }
-        let params = scratch.join("params.json");
+        let params = scratch.join(".params.json");
         if stage.argv.iter().flatten().any(|piece| *piece == Piece::ParamsFile) {
             let seed = job.coordinates.get("seed");
             let text = serde_json::json!({"params": stage.params, "coordinates": job.coordinates, "seed": seed});
             #[expect(clippy::disallowed_methods, reason = "scratch: gone with the task")]
             std::fs::write(&params, serde_json::to_vec_pretty(&text)?).context("cannot write the params file")?;
         }
-        Ok(Self { inputs, files, outputs: folder, params, progress: scratch.join("progress.jsonl") })
+        Ok(Self { inputs, files, outputs: folder, params, progress: scratch.join(".progress.jsonl") })
     }
 
     fn fill(&self, pieces: &[Piece], job: &Job, slot: &Slot) -> Result<String> {

@@ -75,7 +75,7 @@ impl Lent {
         fs::create_dir_all(folder).context("cannot make a folder in the store")?;
         for (path, file) in &part.tree.files {
             let place = folder.join(path);
-            if let Some(parent) = place.parent() {
+            if let Some(parent) = place.parent().filter(|parent| *parent != folder) {
                 fs::create_dir_all(parent).context("cannot make a folder in the store")?;
             }
             let shown = part.tree.shown(path);

@@ -17,6 +17,7 @@ mod events;
 mod failure;
 pub mod guard;
 pub mod items;
+mod judging;
 mod lend;
 mod moves;
 pub mod order;
@@ -44,15 +45,16 @@ pub use survivors::end_after;
 
 use crate::content::Digest;
 use crate::pipeline::TaskId;
-use crate::plan::{Judgement, Known, Outcome, Planner, reason::Reason};
+use crate::plan::{Known, Outcome, Planner};
 use crate::stage::Note;
 use crate::store::{Record, RunLog};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use children::Children;
 use queue::{Queue, Queued};
 use resources::{Resources, Room};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -224,79 +226,6 @@ impl<'a> Loop<'a> {
         }
     }
 
-    fn judge_all(&mut self) -> Result<()> {
-        let planner = self.planner;
-        for id in &planner.wanted {
-            let needs = planner.needs_of(*id);
-            needs.iter().for_each(|need| self.followers[need.0].push(*id));
-            self.waiting[id.0] = needs;
-        }
-        self.ready.extend(planner.wanted.iter().filter(|id| self.waiting[id.0].is_empty()));
-        self.judge_ready()
-    }
-
-    /// Judges until nothing is left that can be judged: a cached result readies its followers at once.
-    fn judge_ready(&mut self) -> Result<()> {
-        while let Some(id) = self.ready.pop_front() {
-            if self.states[id.0] == State::Wanted && self.waiting[id.0].is_empty() {
-                self.judge(id)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks the store for a task whose inputs are all there.
-    fn judge(&mut self, id: TaskId) -> Result<()> {
-        if let Some(failed) = self.failed_need(id) {
-            self.skip(id, &format!("{failed} failed"));
-            return Ok(());
-        }
-        if self.waits_for_an_effect(id) {
-            return Ok(());
-        }
-        let gone = self.revived.get(&id).cloned();
-        let (key, manifest) = match self.planner.judge(id, &self.outcomes) {
-            Ok(Some(Judgement::Hit(known))) if gone.is_none() && !self.is_again(id) => return self.found(id, known),
-            Ok(Some(Judgement::Hit(known))) => {
-                if self.is_again(id) {
-                    self.again.standing.insert(id, known.clone());
-                }
-                let manifest = self.planner.manifest(id, &self.outcomes)?.context("the task's inputs are known")?;
-                (known.key, manifest)
-            }
-            Ok(Some(Judgement::Miss { key, manifest })) => (key, manifest),
-            Ok(None) => anyhow::bail!("{} was judged before its inputs were known", self.title(id)),
-            Err(error) => {
-                self.summary.damaged |= is_damage(&error);
-                self.fail(id, &error, 0.0, None);
-                return Ok(());
-            }
-        };
-        if self.is_an_effect_unasked_for(id) {
-            return Ok(());
-        }
-        if let Some(first) = self.making.get(&key).filter(|first| **first != id) {
-            // Of cells with equal keys one runs.
-            let first = *first;
-            self.waiting[id.0].insert(first);
-            self.followers[first.0].push(id);
-            return Ok(());
-        }
-        let reasons = match gone {
-            Some(needed_by) => vec![Reason::Gone { needed_by }],
-            None if self.again.standing.contains_key(&id) => vec![Reason::Again],
-            None => self.planner.reasons(id, &manifest)?,
-        };
-        self.making.insert(key, id);
-        self.states[id.0] = State::Queued;
-        self.queue.insert(id, Queued { key, manifest: manifest.bytes(), reasons, tries: 0 });
-        Ok(())
-    }
-
-    fn found(&mut self, id: TaskId, known: Known) -> Result<()> {
-        self.settle(id, known, Ended::Cached, 0.0, None)
-    }
-
     /// Lets those that waited for `id` go on.
     fn release(&mut self, id: TaskId) {
         for follower in self.followers[id.0].clone() {
@@ -350,7 +279,7 @@ impl<'a> Loop<'a> {
                 self.summary.items_ran += end.items_ran;
                 self.summary.items_cached += record.items.saturating_sub(end.items_ran);
                 self.revived.remove(&id);
-                let known = self.compare(id, Known { key: record.key, record });
+                let known = self.compare(id, Known { key: record.key, record: Arc::new(record) });
                 self.settle(id, known, Ended::Ran, end.seconds, Some(end.log))
             }
             Err(error) => {

@@ -2,8 +2,8 @@
 //!
 //! The memory answers where device, inode, size, mtime and ctime are as they were. It never enters a key.
 
+use super::Store;
 use super::hash::hash;
-use super::{Store, lock};
 use crate::content::Digest;
 use anyhow::Result;
 use rayon::prelude::*;
@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file last changed less than this before it was read is hashed again next time.
@@ -99,10 +100,10 @@ impl Store {
         let mut answer: Vec<Option<Hashed>> = vec![None; files.len()];
         let mut missing = Vec::new();
         {
-            let mut memo = lock(&self.memo);
-            let memo = memo.get_or_insert_with(|| self.index.read_memo());
+            let memo = self.memo();
+            let memo = memo.as_ref();
             for (at, stamp) in stamps.iter().enumerate() {
-                match memo.get(&(stamp.device, stamp.inode)) {
+                match memo.and_then(|memo| memo.get(&(stamp.device, stamp.inode))) {
                     Some((known, digest)) if known == stamp => {
                         answer[at] = Some(Hashed { digest: *digest, size: stamp.size, stamp: *stamp });
                     }
@@ -134,6 +135,17 @@ impl Store {
         files.into_par_iter().with_min_len(64).filter(moved).map(|(path, _)| path).collect()
     }
 
+    /// What was hashed, read from the index by who asks first.
+    fn memo(&self) -> RwLockReadGuard<'_, Option<Memo>> {
+        let known = self.memo.read().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some() {
+            return known;
+        }
+        drop(known);
+        self.memo.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.index.read_memo());
+        self.memo.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn remember(&self, hashed: &[(usize, Hashed, Trust)], answer: &mut [Option<Hashed>]) {
         let mut trusted = Vec::new();
         for (at, hashed, trust) in hashed {
@@ -142,7 +154,7 @@ impl Store {
                 trusted.push((hashed.stamp, hashed.digest));
             }
         }
-        if let Some(memo) = &mut *lock(&self.memo) {
+        if let Some(memo) = &mut *self.memo.write().unwrap_or_else(PoisonError::into_inner) {
             memo.extend(trusted.iter().map(|(stamp, digest)| ((stamp.device, stamp.inode), (*stamp, *digest))));
         }
         self.index.write_memo(&trusted);
@@ -209,7 +221,7 @@ mod tests {
         let stamp = Stamp::of(&path).unwrap();
         // A digest that no reading could give shows where the answer comes from.
         let wrong = Hashed { digest: Digest::of(b"from the memo"), size: 3, stamp };
-        *lock(&store.memo) = Some(Memo::new());
+        *store.memo.write().unwrap() = Some(Memo::new());
         store.remember(&[(0, wrong, Trust::Later)], &mut [None]);
         assert_eq!(digest(&store, &path), wrong.digest);
         // And from the index, in another process.
@@ -233,7 +245,7 @@ mod tests {
         let path = folder.path().join("x");
         write(&path, b"one");
         digest(&store, &path);
-        assert!(lock(&store.memo).as_ref().unwrap().is_empty() && store.index.read_memo().is_empty());
+        assert!(store.memo().as_ref().unwrap().is_empty() && store.index.read_memo().is_empty());
         let stamp = Stamp::of(&path).unwrap();
         let changed = UNIX_EPOCH + Duration::from_nanos(stamp.modified.max(stamp.changed).cast_unsigned());
         assert!(stamp.is_young(changed) && stamp.is_young(changed + YOUNG));

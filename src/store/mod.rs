@@ -71,7 +71,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 const VERSION: &str = "tomograph store 2, BLAKE3\n";
 const FOLDERS: [&str; 7] = ["blobs", "packs", "tmp", "runs", "names", "logs", "state"];
@@ -90,9 +90,9 @@ pub struct Store {
     hold: Arc<Hold>,
     claims: Mutex<Option<fs::File>>,
     /// Records that were read before somebody asked for them.
-    foreseen: Mutex<HashMap<Digest, Vec<Record>>>,
+    foreseen: Mutex<HashMap<Digest, Vec<Arc<Record>>>>,
     index: Arc<Index>,
-    memo: Mutex<Option<Memo>>,
+    memo: RwLock<Option<Memo>>,
 }
 
 impl Store {
@@ -135,7 +135,7 @@ impl Store {
             claims: Mutex::default(),
             foreseen: Mutex::default(),
             index,
-            memo: Mutex::default(),
+            memo: RwLock::default(),
         })
     }
 
@@ -147,6 +147,14 @@ impl Store {
     /// Whether it was found writable when it was opened.
     pub fn is_writable(&self) -> bool {
         self.refusal.is_none()
+    }
+
+    /// Does what dropping it does for others: what was written is synced, and its folder under `tmp/` goes. For a program that ends without
+    /// giving its memory back piece by piece.
+    pub fn close(&self) {
+        // What is not synced now is found by whoever reads on.
+        let _ = self.packs.sync();
+        lock(&self.session).take();
     }
 
     /// A new empty folder under `tmp/`, removed when dropped.

@@ -11,6 +11,7 @@ use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a key gave. Only `outputs` says what; the rest is for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,7 +106,7 @@ impl Record {
 
 impl Store {
     /// The records of a key, oldest variant first, but of an effect the newest; none for a key that never succeeded.
-    pub fn records(&self, key: &Digest) -> Result<Vec<Record>> {
+    pub fn records(&self, key: &Digest) -> Result<Vec<Arc<Record>>> {
         if let Some(records) = lock(&self.foreseen).get(key) {
             return Ok(records.clone());
         }
@@ -115,6 +116,7 @@ impl Store {
 
     /// Reads the records at the last keys of a pipeline's tasks at once: most of what a run that does nothing will ask for.
     pub fn foresee(&self, pipeline: &str) -> Result<()> {
+        self.catch_up(pipeline)?;
         let mut spots: BTreeMap<Digest, Vec<Spot>> = BTreeMap::new();
         for (key, spot) in self.packs.last_records(pipeline).map_err(|error| self.trouble(error))? {
             spots.entry(key).or_default().push(spot);
@@ -126,24 +128,27 @@ impl Store {
         let spots: Vec<(Digest, Vec<Spot>)> = spots.into_iter().filter(|(_, spots)| spots.iter().all(is_there)).collect();
         // What cannot be read is met again, and told, by who asks for it.
         let read = |(key, spots): (Digest, Vec<Spot>)| self.read_records(&key, spots, &bytes).ok().map(|records| (key, records));
-        let records: Vec<(Digest, Vec<Record>)> = spots.into_par_iter().with_min_len(256).filter_map(read).collect();
+        let records: Vec<(Digest, Vec<Arc<Record>>)> = spots.into_par_iter().with_min_len(256).filter_map(read).collect();
         lock(&self.foreseen).extend(records);
         Ok(())
     }
 
-    fn read_records(&self, key: &Digest, mut spots: Vec<Spot>, read: &Read) -> Result<Vec<Record>> {
-        let mut records: Vec<Record> = Vec::with_capacity(spots.len());
+    fn read_records(&self, key: &Digest, mut spots: Vec<Spot>, read: &Read) -> Result<Vec<Arc<Record>>> {
+        let mut records: Vec<Arc<Record>> = Vec::with_capacity(spots.len());
         spots.sort_by(|one, other| (&one.file, one.at).cmp(&(&other.file, other.at)));
         for spot in spots {
             let Some(bytes) = read(&spot).map_err(|error| self.trouble(error))? else { continue };
             let damaged = |what: String| Damaged { path: spot.file.as_ref().clone(), what: format!("{what}, at offset {}", spot.at) };
             match serde_json::from_slice::<Record>(&bytes) {
-                Ok(record) if record.key == *key && record.version == Record::VERSION => records.push(record),
+                Ok(record) if record.key == *key && record.version == Record::VERSION => records.push(Arc::new(record)),
                 Ok(record) if record.version == Record::VERSION => {
                     bail!(damaged(format!("has the record of another key, {}", record.key.short())))
                 }
                 Ok(_) | Err(_) => bail!(damaged("has something that is no record".to_owned())),
             }
+        }
+        if records.len() < 2 {
+            return Ok(records);
         }
         records.sort_by(|one, other| one.started.cmp(&other.started));
         // The world may have changed since the first answer.
@@ -189,10 +194,10 @@ impl Store {
             Variants::One | Variants::Many => standing.as_slice(),
         };
         match alike.iter().find(|one| one.outputs == record.outputs) {
-            Some(same) => return Ok(Published::Same(same.clone())),
+            Some(same) => return Ok(Published::Same(same.as_ref().clone())),
             None if variants == Variants::One => {
                 if let Some(first) = standing.first() {
-                    return Ok(Published::Differs(first.clone()));
+                    return Ok(Published::Differs(first.as_ref().clone()));
                 }
             }
             None => {}
@@ -249,7 +254,7 @@ mod tests {
     #[test]
     fn of_many_at_once_one_wins() {
         let (_folder, store) = new_store();
-        assert_eq!(store.records(&Digest::of(b"key")).unwrap(), []);
+        assert!(store.records(&Digest::of(b"key")).unwrap().is_empty());
         let results: Vec<Published> = std::thread::scope(|scope| {
             let threads: Vec<_> =
                 (0..8).map(|at| (at, &store)).map(|(at, store)| scope.spawn(move || store.publish(&record("o", at.into())))).collect();
@@ -258,7 +263,7 @@ mod tests {
         let standing = store.records(&Digest::of(b"key")).unwrap();
         assert_eq!(standing.len(), 1);
         assert_eq!(results.iter().filter(|one| **one == Published::Added).count(), 1);
-        assert_eq!(results.iter().filter(|one| **one == Published::Same(standing[0].clone())).count(), 7);
+        assert_eq!(results.iter().filter(|one| **one == Published::Same(standing[0].as_ref().clone())).count(), 7);
     }
 
     #[test]
@@ -269,7 +274,7 @@ mod tests {
         assert_eq!(store.publish(&second).unwrap(), Published::Differs(first.clone()));
         store.publish_variant(&second).unwrap();
         store.publish_variant(&record("two", 3.0)).unwrap();
-        assert_eq!(store.records(&first.key).unwrap(), [first.clone(), second.clone()]);
+        assert_eq!(store.records(&first.key).unwrap(), [Arc::new(first.clone()), Arc::new(second.clone())]);
         assert_eq!(store.publish(&record("two", 4.0)).unwrap(), Published::Same(second));
     }
 

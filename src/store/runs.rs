@@ -126,8 +126,13 @@ impl Store {
 
     /// The last key of each task of a pipeline, from the index and the journals it has not seen yet.
     pub fn last_keys(&self, pipeline: &str) -> Result<BTreeMap<String, Digest>> {
-        self.catch_up(pipeline, &self.journals(pipeline))?;
-        Ok(self.index.last(pipeline).into_iter().map(|last| (last.task, last.key)).collect())
+        self.catch_up(pipeline)?;
+        Ok(self.known_last_keys(pipeline))
+    }
+
+    /// The same as far as the index has them, for who has looked at the journals already.
+    pub fn known_last_keys(&self, pipeline: &str) -> BTreeMap<String, Digest> {
+        self.index.last(pipeline).into_iter().map(|last| (last.task, last.key)).collect()
     }
 
     /// Keys at which tasks of a kind were last done, in any pipeline, newest run first, at most 64: for a task never seen.
@@ -189,7 +194,7 @@ impl Store {
         for folder in files_of(&self.root().join("runs")).map_err(|error| trouble(self.root(), error))? {
             let journals = files_of(&folder).map_err(|error| trouble(self.root(), error))?;
             if let Some(pipeline) = journals.iter().find_map(|path| pipeline_of(path)) {
-                self.catch_up(&pipeline, &folder)?;
+                self.catch_up(&pipeline)?;
                 pipelines += 1;
             }
         }
@@ -197,9 +202,9 @@ impl Store {
     }
 
     /// Brings journals into the index that grew since it looked: of killed runs, and of other hosts.
-    fn catch_up(&self, pipeline: &str, folder: &Path) -> Result<()> {
+    pub(super) fn catch_up(&self, pipeline: &str) -> Result<()> {
         let seen = self.index.seen(pipeline);
-        for path in files_of(folder).map_err(|error| trouble(self.root(), error))? {
+        for path in files_of(&self.journals(pipeline)).map_err(|error| trouble(self.root(), error))? {
             let run = stem(&path);
             let Ok(size) = fs::metadata(&path).map(|file| file.len()) else { continue };
             if seen.get(&run) != Some(&size) {

@@ -25,10 +25,14 @@ pub fn walk(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>
 
 fn walk_inner(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>> {
     let place = root.join(pattern);
-    match fs::metadata(&place) {
+    let there = match fs::symlink_metadata(&place) {
+        Ok(there) if there.is_symlink() => follow(&place),
+        there => there,
+    };
+    match there {
         Ok(there) if there.is_file() => {
             let name = place.file_name().and_then(|name| name.to_str()).context("the name is not UTF-8")?;
-            Ok(Some(vec![(name.to_owned(), place.clone())]))
+            Ok(Some(vec![(name.to_owned(), place)]))
         }
         Ok(there) => {
             ensure!(there.is_dir(), "it is neither a file nor a folder");
@@ -41,6 +45,15 @@ fn walk_inner(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What a link leads to, unless that is a file in a store.
+fn follow(link: &Path) -> io::Result<fs::Metadata> {
+    let there = fs::metadata(link)?;
+    if there.is_file() && in_a_store(&fs::canonicalize(link)?) {
+        return Err(io::Error::other("it is a link into a store of tomograph"));
+    }
+    Ok(there)
 }
 
 fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>> {

@@ -127,7 +127,7 @@ impl Store {
     /// What was hashed of sources is forgotten too: the next run reads them all.
     pub fn reindex(&self) -> Result<(u64, u64)> {
         self.index.clear();
-        *super::lock(&self.memo) = None;
+        *self.memo.write().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         self.packs.forget();
         self.packs.refresh().map_err(|error| self.trouble(error))?;
         let pipelines = self.catch_up_all()?;

@@ -1,0 +1,73 @@
+//! What would run: a state for every task, wave by wave, as `tomograph plan` shows it.
+
+use super::reason::Reason;
+use super::{Judgement, Outcome, Planner, State, origin, origin_task};
+use crate::pipeline::TaskId;
+use anyhow::Result;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Planner<'_> {
+    /// What would run, with these effects: a state for every wanted task, in the pipeline's order.
+    pub fn plan(&self, effects: &BTreeSet<TaskId>) -> Result<Vec<(TaskId, State)>> {
+        let mut outcomes = vec![Outcome::Open; self.pipeline.tasks.len()];
+        let mut states: BTreeMap<TaskId, State> = BTreeMap::new();
+        for wave in self.waves() {
+            for (id, judged) in wave.iter().zip(self.judge_all(&wave, &outcomes)) {
+                let task = &self.pipeline.tasks[id.0];
+                let waits = |need: TaskId| match states.get(&need) {
+                    Some(State::Waiting(effects)) => Some(effects.clone()),
+                    _ => None,
+                };
+                let waiting: BTreeSet<String> = self.needs_of(*id).into_iter().filter_map(waits).flatten().collect();
+                let state = match judged? {
+                    None if !waiting.is_empty() => State::Waiting(waiting.into_iter().collect()),
+                    None => State::Later(self.open_needs(*id, &outcomes)),
+                    Some(Judgement::Miss { .. }) if task.effect && !effects.contains(id) => State::Waiting(vec![task.title()]),
+                    Some(Judgement::Miss { manifest, .. }) => State::Run(self.reasons(*id, &manifest)?),
+                    Some(Judgement::Hit(known)) => {
+                        outcomes[id.0] = Outcome::Known(Box::new(known));
+                        State::Cached
+                    }
+                };
+                states.insert(*id, state);
+            }
+        }
+        self.revive(&mut states, &outcomes)?;
+        Ok(states.into_iter().collect())
+    }
+
+    /// The wanted tasks in the pipeline's order, cut into stretches in which none needs another.
+    fn waves(&self) -> Vec<Vec<TaskId>> {
+        let mut waves: Vec<Vec<TaskId>> = Vec::new();
+        for id in &self.wanted {
+            let last_need = self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task).max();
+            match waves.last_mut().filter(|wave| last_need.is_none_or(|need| need < wave[0])) {
+                Some(wave) => wave.push(*id),
+                None => waves.push(vec![*id]),
+            }
+        }
+        waves
+    }
+
+    fn open_needs(&self, id: TaskId, outcomes: &[Outcome]) -> Vec<String> {
+        let open = self.needs_of(id).into_iter().filter(|need| matches!(outcomes[need.0], Outcome::Open));
+        open.map(|need| self.pipeline.tasks[need.0].title()).collect()
+    }
+
+    /// A cached task whose bytes are gone must run again where a task that runs needs them.
+    fn revive(&self, states: &mut BTreeMap<TaskId, State>, outcomes: &[Outcome]) -> Result<()> {
+        for id in self.wanted.iter().rev() {
+            if !matches!(states.get(id), Some(State::Run(_))) {
+                continue;
+            }
+            for (need, port) in self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin) {
+                let Outcome::Known(known) = &outcomes[need.0] else { continue };
+                let output = known.output(port)?;
+                if matches!(states.get(&need), Some(State::Cached)) && self.store.tree(&output.manifest, output.identified)?.is_none() {
+                    states.insert(need, State::Run(vec![Reason::Gone { needed_by: self.pipeline.tasks[id.0].title() }]));
+                }
+            }
+        }
+        Ok(())
+    }
+}
