@@ -61,7 +61,7 @@ pub enum Outcome {
 /// A task whose inputs are known, judged.
 pub enum Judgement {
     Hit(Known),
-    Miss { key: Digest, manifest: KeyManifest },
+    Miss { key: Digest, manifest: Box<KeyManifest> },
 }
 
 /// What `plan` says of a task.
@@ -295,7 +295,7 @@ impl<'a> Planner<'a> {
         let records = self.store.records(&key)?;
         Ok(Some(match self.best(records)? {
             Some(record) => Judgement::Hit(Known { key, record }),
-            None => Judgement::Miss { key, manifest },
+            None => Judgement::Miss { key, manifest: Box::new(manifest) },
         }))
     }
 

@@ -61,7 +61,7 @@ impl Loop<'_> {
                 let manifest = self.planner.manifest(id, &self.outcomes)?.context("the task's inputs are known")?;
                 (known.key, manifest)
             }
-            Ok(Some(Judgement::Miss { key, manifest })) => (key, manifest),
+            Ok(Some(Judgement::Miss { key, manifest })) => (key, *manifest),
             Ok(None) => anyhow::bail!("{} was judged before its inputs were known", self.title(id)),
             Err(error) => {
                 self.summary.damaged |= is_damage(&error);

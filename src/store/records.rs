@@ -114,6 +114,17 @@ impl Store {
         self.read_records(key, found.remove(key).unwrap_or_default(), &Spot::read)
     }
 
+    /// The last key of each task of a pipeline, from the index and the journals it has not seen yet.
+    pub fn last_keys(&self, pipeline: &str) -> Result<BTreeMap<String, Digest>> {
+        self.catch_up(pipeline)?;
+        Ok(self.known_last_keys(pipeline))
+    }
+
+    /// The same as far as the index has them, for who has looked at the journals already.
+    pub fn known_last_keys(&self, pipeline: &str) -> BTreeMap<String, Digest> {
+        self.index.last(pipeline).into_iter().map(|last| (last.task, last.key)).collect()
+    }
+
     /// Reads the records at the last keys of a pipeline's tasks at once: most of what a run that does nothing will ask for.
     pub fn foresee(&self, pipeline: &str) -> Result<()> {
         self.catch_up(pipeline)?;

@@ -9,7 +9,6 @@ use crate::content::Digest;
 use anyhow::Result;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -122,17 +121,6 @@ impl Store {
             inner: Mutex::new(inner),
             _running: running,
         })
-    }
-
-    /// The last key of each task of a pipeline, from the index and the journals it has not seen yet.
-    pub fn last_keys(&self, pipeline: &str) -> Result<BTreeMap<String, Digest>> {
-        self.catch_up(pipeline)?;
-        Ok(self.known_last_keys(pipeline))
-    }
-
-    /// The same as far as the index has them, for who has looked at the journals already.
-    pub fn known_last_keys(&self, pipeline: &str) -> BTreeMap<String, Digest> {
-        self.index.last(pipeline).into_iter().map(|last| (last.task, last.key)).collect()
     }
 
     /// Keys at which tasks of a kind were last done, in any pipeline, newest run first, at most 64: for a task never seen.
@@ -364,6 +352,7 @@ mod tests {
     use super::super::tests::new_store;
     use super::*;
     use serde_json::json;
+    use std::collections::BTreeMap;
 
     #[test]
     fn the_last_key_is_that_of_the_last_success() {
