@@ -25,7 +25,7 @@ pub struct ClassifierFeatures {
     /// How grey values become 0 to 255 before the backbone's own preprocessing.
     #[serde(default)]
     pub normalise: Normalise,
-    /// Images per step; the last step is filled up. Lower it where memory runs out.
+    /// Images per step, at most 4096; the last step is filled up. Lower it where memory runs out.
     #[serde(default = "batch")]
     pub batch: u32,
 }
@@ -33,6 +33,9 @@ pub struct ClassifierFeatures {
 fn batch() -> u32 {
     32
 }
+
+/// Images that are put together even for one that is asked for.
+const MOST: u32 = 4096;
 
 /// The file in which an item's features are kept: float32, little-endian.
 pub const FEATURES: &str = "features.f32";
@@ -70,8 +73,8 @@ impl Params for ClassifierFeatures {
         if backbones::find(&self.backbone).is_none() {
             problems.push(Problem::of("backbone", format!("there is no backbone `{}`; there are: {}", self.backbone, backbones::names())));
         }
-        if self.batch == 0 {
-            problems.push(Problem::of("batch", "must be above 0"));
+        if !(1..=MOST).contains(&self.batch) {
+            problems.push(Problem::of("batch", format!("must be 1 to {MOST}")));
         }
         problems
     }

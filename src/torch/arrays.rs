@@ -156,7 +156,8 @@ impl Arrays {
     /// The images of `rows` as `[rows, 1, h, w]` float32 of 0 to 255, or their features as they are, `[rows, f]`; on the CPU.
     pub(crate) fn batch(&self, rows: &[usize], normalise: Normalise) -> Result<Tensor> {
         let [_, height, width] = self.size;
-        let mut values = Vec::with_capacity(rows.len() * self.length);
+        let mut values = Vec::new();
+        values.try_reserve_exact(rows.len() * self.length).context("out of memory for a batch of images")?;
         let length = self.length * if self.wide { 4 } else { 2 };
         for row in rows {
             let image = &self.pixels[self.start + row * length..][..length];

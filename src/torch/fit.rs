@@ -45,7 +45,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) device: Device,
     /// Threads that prepare batches: the result does not depend on them.
     pub(crate) feeders: usize,
-    /// Folder of the state, and how often it is written beside the end of each epoch.
+    /// Folder of the state, and how often it is written beside the ends of epochs.
     pub(crate) state: &'a Path,
     pub(crate) state_every: Duration,
 }
@@ -98,6 +98,10 @@ pub(crate) struct Fitted {
     pub(crate) history: Vec<Vec<Option<f64>>>,
 }
 
+/// At the end of an epoch the state is written too where at least this much would be lost: an epoch of a head alone takes less time than
+/// its state.
+const WORTH_A_STATE: Duration = Duration::from_secs(1);
+
 /// A step's batches, with their rows.
 type Batches<B> = Vec<(Vec<usize>, B)>;
 
@@ -146,8 +150,10 @@ pub(crate) fn fit<B: Send>(plan: &Plan, variables: &Named, note: &dyn Fn(Note), 
             let judged = judge(&training.epoch_outputs()).with_context(|| format!("epoch {}", epoch + 1))?;
             scores = format!(" {}", judged.text);
             training.close_epoch(judged);
-            training.write(&folder)?;
-            written = Instant::now();
+            if written.elapsed() >= plan.state_every.min(WORTH_A_STATE) {
+                training.write(&folder)?;
+                written = Instant::now();
+            }
         }
         Ok(())
     });

@@ -11,7 +11,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         an_image_meets_a_backbone_once,
         features_do_not_depend_on_their_neighbours,
         a_kill_costs_the_images_at_hand,
-        test_features_reach_no_training
+        test_features_reach_no_training,
+        images_too_small_for_a_backbone_are_refused
     ]
 }
 
@@ -106,4 +107,12 @@ fn test_features_reach_no_training() {
     let text = space.read(PIPELINE);
     space.write(PIPELINE, text + train);
     space.run("check study.toml").exits(2).says(&["gives arrays of role `test`", "test data must not reach a training"]);
+}
+
+fn images_too_small_for_a_backbone_are_refused() {
+    let space = with_features();
+    space.replace(PIPELINE, "params = { size = 32 }", "params = { size = 31 }");
+    space.run("run study.toml --axis seed=1").exits(1).says(&["the images are 31 × 31 pixels, but mobilenet needs at least 32"]);
+    space.replace(PIPELINE, "batch = 8", "batch = 5000");
+    space.run("check study.toml").exits(2).says(&["must be 1 to 4096"]);
 }

@@ -13,6 +13,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         every_choice_trains_and_the_same_twice,
         what_makes_no_sense_is_said_before_anything_runs,
         a_training_that_cannot_be_is_an_error_that_says_what_to_do,
+        batches_of_one_class_teach_something,
+        weights_that_do_not_fit_are_named_and_nothing_is_lost,
         what_the_device_lacks_is_an_error_and_nothing_is_lost,
         tensorboard_reads_a_history: [Need::Keras]
     ]
@@ -203,6 +205,57 @@ fn a_training_that_cannot_be_is_an_error_that_says_what_to_do() {
     with(&space, "score = \"loss\"");
     space.replace(PIPELINE, "train = 0.5, validation = 0.25, test = 0.25", "train = 0.75, validation = 0.0, test = 0.25");
     run(&space, "train").exits(1).says(&["there are no validation images, and they pick the epoch: give the split a larger share for it"]);
+}
+
+fn batches_of_one_class_teach_something() {
+    let space = study("score = \"loss\", bn_momentum = 0.9");
+    // An image at a time: one class, and statistics of one picture.
+    space.replace(PIPELINE, "batch = 8, dense", "batch = 1, dense");
+    space.replace(PIPELINE, ", bn_momentum = 0.5, score", ", score");
+    run(&space, "train").success();
+    let history = Table::from_tsv(&exported(&space, "train.history", "history.tsv")).unwrap();
+    let losses = ["train_loss", "validation_loss"].map(|column| history.rows[0][history.column(column).unwrap()].parse::<f64>().unwrap());
+    assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+
+    // A class without images teaches nothing, nor do images of one class.
+    let pack = "inputs = { images = \"prepare\", split = \"split\" }";
+    space.replace(PIPELINE, pack, &format!("{pack}\nparams = {{ classes = [\"ill\", \"odd\", \"well\"] }}"));
+    run(&space, "train").exits(1).says(&["no training image has the label odd: a classifier needs images of every class"]);
+    let manifest = space.read("pictures/manifest.csv");
+    space.write("pictures/manifest.csv", manifest.replace(",well\n", ",ill\n"));
+    run(&space, "train").exits(1).says(&["all 48 labelled rows have the same label, `ill`: at least two classes are needed"]);
+}
+
+fn weights_that_do_not_fit_are_named_and_nothing_is_lost() {
+    let space = study("learning_rate = 1e-4");
+    run(&space, "train").success();
+    space.run_args(&["export", PIPELINE, "train.model", "model"]).success();
+    let whole = std::fs::read(space.path("model/model.safetensors")).unwrap();
+    let source = "[source.given]\npath = \"given\"\nphi  = false\n\n[stage.import]";
+    space.replace(PIPELINE, "[stage.import]", source);
+    let ports = "validation = \"pack.validation\" }\nparams";
+    space.replace(PIPELINE, ports, &ports.replace(" }", ", weights = \"given\" }"));
+    let refused = |bytes: &[u8], said: &str| {
+        space.write("given/some.safetensors", bytes);
+        run(&space, "train").exits(1).says(&["port `weights`: ", said]);
+    };
+    refused(b"", "some.safetensors: the file is empty");
+    refused(b"<html>not found</html>", "some.safetensors: not a weights file (Keras HDF5, .keras or .safetensors), or cut short");
+    refused(&whole[..whole.len() / 2], "some.safetensors: not a whole safetensors file");
+    space.write("given/other.h5", "something");
+    refused(&whole, "there are 2 files where one is wanted");
+    std::fs::remove_file(space.path("given/other.h5")).unwrap();
+
+    space.replace(PIPELINE, "backbone = \"mobilenet\"", "backbone = \"mobilenetv2\"");
+    refused(&whole, "which mobilenetv2 has: it is of another network, or not whole");
+    space.replace(PIPELINE, "path = \"given\"", "path = \"model\"\ntype = \"model\"");
+    run(&space, "train").exits(1).says(&["port `weights`: the model's backbone is mobilenet, where mobilenetv2 is wanted"]);
+    space.replace(PIPELINE, "path = \"model\"\ntype = \"model\"", "path = \"given\"");
+
+    // What was done before these errors still stands, and a file that fits begins the training.
+    space.replace(PIPELINE, "backbone = \"mobilenetv2\"", "backbone = \"mobilenet\"");
+    let output = space.run_args(&["run", PIPELINE, "--only", "train", "--json"]).success();
+    assert_eq!(output.tasks("ran"), ["train[seed=1]"]);
 }
 
 fn what_the_device_lacks_is_an_error_and_nothing_is_lost() {
