@@ -139,9 +139,10 @@ fn summary(project: &Project, output: &Output, held: &OutputRecord, reveal: bool
     let mut text = format!("  {}: {}, {files}, {}{people}\n", output.port, output.artifact, bytes(held.bytes));
     match project.store.tree(&held.manifest, held.level)? {
         Some(tree) => {
-            preview(output.artifact, &Tree { level: if reveal { Level::Released } else { tree.level }, ..tree })?.lines().for_each(|line| {
+            let level = if reveal { Level::Released } else { tree.level };
+            for line in preview(output.artifact, &Tree { level, ..tree })?.lines() {
                 let _ = writeln!(text, "  {line}");
-            })
+            }
         }
         None => text.push_str("    its files are no longer in the store; a run that needs them makes them anew\n"),
     }
