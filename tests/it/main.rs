@@ -62,6 +62,7 @@ mod tidy;
 #[cfg(feature = "torch")]
 mod tuning;
 mod weights;
+mod whence;
 mod words;
 
 fn main() -> ExitCode {
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         tuning::trials(),
         weights::trials(),
+        whence::trials(),
         words::trials(),
     ];
     let mut all: Vec<Trial> = files.into_iter().flatten().collect();
