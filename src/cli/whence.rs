@@ -217,20 +217,28 @@ impl Makers {
         Ok(makers)
     }
 
-    /// The task that a part of `reader`'s input came from. Of several that gave the same bytes (one may pass on what it got) that of the
-    /// part's cell, else the last before the reader.
+    /// The task that a part of `reader`'s input came from. Of several that gave the same bytes (one may pass on what it got) that whose
+    /// cell fits, and the last before the reader.
     fn find(&self, part: &PartKey, reader: &Record) -> Option<(Arc<Record>, String)> {
         let before = self.places.get(&reader.key).copied().unwrap_or(usize::MAX);
         let found = self.by_digest.get(&part.digest?)?.iter().filter(|(place, maker, _)| *place < before && maker.key != reader.key);
-        let (_, record, port) = found.max_by_key(|(place, maker, _)| (is_at(&maker.task, part), *place))?;
+        let (_, record, port) = found.max_by_key(|(place, maker, _)| (fits(&maker.task, part, &reader.task), *place))?;
         Some((record.clone(), port.clone()))
     }
 }
 
-/// Whether a task's cell has all coordinates of a part.
-fn is_at(task: &str, part: &PartKey) -> bool {
+/// Whether a task may have given a part that `reader` read: its cell has the part's coordinates, and else no other value than the reader's.
+fn fits(task: &str, part: &PartKey, reader: &str) -> bool {
+    let (own, readers) = (cell_of(task), cell_of(reader));
+    let gathered =
+        part.at.iter().filter(|(axis, _)| *axis != "from").all(|(axis, value)| own.get(axis.as_str()) == Some(&value.to_string().as_str()));
+    gathered && own.iter().all(|(axis, value)| part.at.contains_key(*axis) || readers.get(axis).is_none_or(|readers| readers == value))
+}
+
+/// Axis → value, of a task as people write it.
+fn cell_of(task: &str) -> BTreeMap<&str, &str> {
     let cell = task.split_once('[').map_or("", |(_, cell)| cell.trim_end_matches(']'));
-    part.at.iter().filter(|(axis, _)| *axis != "from").all(|(axis, value)| cell.split(',').any(|one| one == format!("{axis}={value}")))
+    cell.split(',').filter_map(|one| one.split_once('=')).collect()
 }
 
 fn part_name(part: &PartKey, maker: Option<&(Arc<Record>, String)>) -> String {
