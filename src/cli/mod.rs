@@ -33,7 +33,6 @@ mod schema;
 mod show;
 mod tensorboard;
 mod weights;
-mod whence;
 mod why;
 mod work;
 
@@ -61,7 +60,6 @@ enum Command {
     Run(run::RunArgs),
     Accept(accept::AcceptArgs),
     Why(why::WhyArgs),
-    Whence(whence::WhenceArgs),
     Graph(graph::GraphArgs),
     Show(show::ShowArgs),
     Export(export::ExportArgs),
@@ -100,7 +98,6 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Accept(args) => accept::accept(&args, KINDS),
         Command::Run(args) => run::run(&args, KINDS),
         Command::Why(args) => why::why(&args, KINDS),
-        Command::Whence(args) => whence::whence(&args),
         Command::Graph(args) => graph::graph(&args, KINDS),
         Command::Show(args) => show::show(&args, KINDS),
         Command::Export(args) => export::export(&args, KINDS),

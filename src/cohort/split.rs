@@ -36,7 +36,7 @@ struct Patient<'a> {
     stratum: BTreeSet<Vec<&'a str>>,
 }
 
-/// Splits a cohort (item, subject, label). `stratify`: columns whose values are spread evenly. `previous` (subject, or else item, and set)
+/// Splits a cohort (item, subject, and label where there are classes). `stratify`: columns whose values are spread evenly. `previous` (subject, or else item, and set)
 /// keeps everybody who is in it where they are. Fails where a set that should have images lacks a class.
 pub fn place(cohort: &Table, previous: Option<&Table>, seed: u64, fractions: Fractions, stratify: &[String]) -> Result<Placed> {
     let at_item = each_item_once(cohort, "the cohort")?;
@@ -64,14 +64,17 @@ pub fn place(cohort: &Table, previous: Option<&Table>, seed: u64, fractions: Fra
 
 /// Patients and images per set and class, and how many patients are in more than one set (none).
 pub fn proof(split: &Table) -> Result<serde_json::Value> {
-    let (subject, label, set) = (split.column("subject")?, split.column("label")?, split.column("set")?);
+    let (subject, label, set) = (split.column("subject")?, split.position("label"), split.column("set")?);
     let mut of_subject: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for row in &split.rows {
         of_subject.entry(&row[subject]).or_default().insert(&row[set]);
     }
-    let classes: BTreeSet<&str> = split.rows.iter().map(|row| row[label].as_str()).collect();
+    let classes: BTreeSet<&str> = split.rows.iter().filter_map(|row| Some(row[label?].as_str())).collect();
     let count = |set_name: &str, class: Option<&str>| {
-        let rows = split.rows.iter().filter(|row| row[set] == set_name && class.is_none_or(|class| row[label] == class));
+        let rows = split
+            .rows
+            .iter()
+            .filter(|row| row[set] == set_name && class.is_none_or(|class| label.is_some_and(|label| row[label] == class)));
         let subjects: BTreeSet<&str> = rows.clone().map(|row| row[subject].as_str()).collect();
         json!({ "subjects": subjects.len(), "images": rows.count() })
     };
@@ -89,7 +92,7 @@ pub fn proof(split: &Table) -> Result<serde_json::Value> {
 
 /// All patients, sorted by rank.
 fn patients<'a>(cohort: &'a Table, previous: Option<&Table>, seed: u64, stratify: &[String]) -> Result<Vec<Patient<'a>>> {
-    let (at_item, at_subject, at_label) = (cohort.column("item")?, cohort.column("subject")?, cohort.column("label")?);
+    let (at_item, at_subject, at_label) = (cohort.column("item")?, cohort.column("subject")?, cohort.position("label"));
     let columns: Vec<usize> = stratify.iter().map(|name| cohort.column(name)).collect::<Result<_>>().context("param `stratify`")?;
     let key = blake3::derive_key("tomograph cohort.split 1", &seed.to_le_bytes());
     let previous = previous.map(Previous::read).transpose()?;
@@ -97,7 +100,9 @@ fn patients<'a>(cohort: &'a Table, previous: Option<&Table>, seed: u64, stratify
     for (number, row) in cohort.rows.iter().enumerate() {
         let subject = row[at_subject].as_str();
         ensure!(!subject.is_empty(), "row {} of the cohort has no subject", number + 1);
-        ensure!(!row[at_label].is_empty(), "row {} of the cohort has no label", number + 1);
+        // Without labels everybody is of one class.
+        let label = at_label.map_or("any", |at| row[at].as_str());
+        ensure!(!label.is_empty(), "row {} of the cohort has no label", number + 1);
         let patient = patients.entry(subject).or_insert_with(|| Patient {
             subject,
             rank: *blake3::keyed_hash(&key, subject.as_bytes()).as_bytes(),
@@ -107,7 +112,7 @@ fn patients<'a>(cohort: &'a Table, previous: Option<&Table>, seed: u64, stratify
             stratum: BTreeSet::new(),
         });
         patient.images += 1;
-        patient.labels.insert(&row[at_label]);
+        patient.labels.insert(label);
         patient.stratum.insert(columns.iter().map(|at| row[*at].as_str()).collect());
         if let Some(set) = previous.as_ref().and_then(|previous| previous.of(subject, &row[at_item])) {
             ensure!(patient.kept.is_none_or(|kept| kept == set), "the previous split has a patient of this cohort in two sets");

@@ -14,7 +14,7 @@ pub use contour::Contour;
 pub use keep::{Keep, Masking, keep};
 pub use mask::{Area, Mask};
 pub use name::file_names;
-pub use prepare::{Filter, Fit, Normalise, Prepare, prepare};
+pub use prepare::{Filter, Fit, Normalise, Prepare, prepare, resize};
 pub use sheet::{Outline, Tile, contact_sheet};
 
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};

@@ -128,14 +128,14 @@ fn fit(image: &Grey, how: &Prepare) -> Result<Grey> {
     let (width, height) = (f64::from(image.width), f64::from(image.height));
     let side = |pixels: f64, longer: f64| ((pixels * f64::from(size) / longer).round() as u32).clamp(1, size);
     match how.fit {
-        Fit::Stretch => resize(image, (0.0, 0.0, width, height), size, size, how.filter),
+        Fit::Stretch => resize(image, size, size, how.filter),
         Fit::Crop => {
             let shorter = width.min(height);
-            resize(image, ((width - shorter) / 2.0, (height - shorter) / 2.0, shorter, shorter), size, size, how.filter)
+            resample(image, ((width - shorter) / 2.0, (height - shorter) / 2.0, shorter, shorter), size, size, how.filter)
         }
         Fit::Pad => {
             let longer = width.max(height);
-            let inner = resize(image, (0.0, 0.0, width, height), side(width, longer), side(height, longer), how.filter)?;
+            let inner = resize(image, side(width, longer), side(height, longer), how.filter)?;
             Ok(pad(&inner, size))
         }
     }
@@ -152,8 +152,13 @@ fn pad(image: &Grey, size: u32) -> Grey {
     Grey { width: size, height: size, depth: image.depth, pixels }
 }
 
+/// A 16-bit image at another size, at least 1 x 1.
+pub fn resize(image: &Grey, width: u32, height: u32, filter: Filter) -> Result<Grey> {
+    resample(image, (0.0, 0.0, f64::from(image.width), f64::from(image.height)), width, height, filter)
+}
+
 /// The part (left, top, width, height, in pixels) of a 16-bit image at another size.
-pub(super) fn resize(image: &Grey, part: (f64, f64, f64, f64), width: u32, height: u32, filter: Filter) -> Result<Grey> {
+fn resample(image: &Grey, part: (f64, f64, f64, f64), width: u32, height: u32, filter: Filter) -> Result<Grey> {
     let source: Vec<U16> = image.pixels.iter().copied().map(U16::new).collect();
     let source = TypedImageRef::new(image.width, image.height, &source).context("an image with pixels missing")?;
     let mut target = TypedImage::<U16>::new(width, height);

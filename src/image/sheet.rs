@@ -99,8 +99,7 @@ fn fit((width, height): (u32, u32), side: u32) -> (u32, u32) {
 /// The image at another size with 8 bits, its values spread over the full range.
 fn thumbnail(image: &Grey, width: u32, height: u32) -> Result<Grey> {
     let deep = image.clone().into_deep();
-    let whole = (0.0, 0.0, f64::from(image.width), f64::from(image.height));
-    let mut small = resize(&deep, whole, width, height, Filter::Bilinear)?;
+    let mut small = resize(&deep, width, height, Filter::Bilinear)?;
     let (low, high) = small.range();
     let span = u32::from(high - low).max(1);
     small.pixels.iter_mut().for_each(|value| *value = (u32::from(*value - low) * 255 / span) as u16);

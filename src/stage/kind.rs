@@ -1,7 +1,6 @@
 //! A kind as the engine sees it: what it declares, with its params' type forgotten.
 
 use super::{Aside, Context, Each, Inputs, Item, Items, Map, Needs, Params, Port, Problem, Row, Whole};
-use crate::content::Level;
 use anyhow::{Result, bail};
 use schemars::Schema;
 use std::path::Path;
@@ -60,8 +59,6 @@ pub struct Kind {
     pub outputs: &'static [Port],
     /// See [`Params::EFFECT`].
     pub effect: bool,
-    /// See [`Params::AT_MOST`].
-    pub at_most: Level,
     /// Default needs.
     pub needs: Needs,
     /// How it works.
@@ -109,7 +106,6 @@ impl Kind {
             inputs: T::INPUTS,
             outputs: T::OUTPUTS,
             effect: T::EFFECT,
-            at_most: T::AT_MOST,
             needs: T::NEEDS,
             work,
             schema: || schemars::schema_for!(T),

@@ -28,7 +28,7 @@ pub(super) struct CohortSplit {
     #[serde(default = "rest")]
     test: f64,
     /// Columns of the cohort whose values are spread evenly over the sets. Combinations with fewer patients than sets are put together with
-    /// others of the same label.
+    /// others of the same label. `[]` where there are no labels, such as for pictures with masks.
     #[serde(default = "stratify")]
     stratify: Vec<String>,
 }
@@ -53,7 +53,7 @@ impl Params for CohortSplit {
     const KIND: &'static str = "cohort.split";
     const REVISION: u32 = 1;
     const INPUTS: &'static [Port] = &[
-        Port::one("cohort", &[Artifact::Cohort, Artifact::Table], "item, subject, label and covariates"),
+        Port::one("cohort", &[Artifact::Cohort, Artifact::Images, Artifact::Table], "item, subject, label and covariates"),
         Port::one("previous", &[Artifact::Split, Artifact::Table], "subject (or item) and set: everybody in it stays where they are")
             .optional(),
     ];
@@ -119,6 +119,17 @@ mod tests {
         world.connect_tree("previous", first.tree("split"));
         let second = world.run(&params::<CohortSplit>("seed = 5")).unwrap();
         assert_eq!(first.read("split", "split.tsv"), second.read("split", "split.tsv"));
+    }
+
+    #[test]
+    fn images_without_labels_are_split_too() {
+        let rows: String = (0..20).map(|at| format!("i{at}\ti{at}.png\tp{}\n", at / 2)).collect();
+        let mut world = World::new();
+        world.connect("cohort", &[("index.tsv", format!("item\tfile\tsubject\n{rows}").as_bytes())]);
+        let split = world.run(&params::<CohortSplit>("stratify = []\ntrain = 0.6\nvalidation = 0.2\ntest = 0.2")).unwrap();
+        let proof: serde_json::Value = serde_json::from_slice(&split.read("split", "proof.json")).unwrap();
+        assert_eq!((&proof["sets"]["train"]["images"], &proof["sets"]["test"]["images"]), (&12.into(), &4.into()));
+        assert!(world.run(&params::<CohortSplit>("")).is_err_and(|error| format!("{error:#}").contains("param `stratify`")));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::files::Damaged;
 use super::pack::{Spot, Tag, open_packs};
 use super::{Store, lock};
-use crate::content::{Digest, Level};
+use crate::content::Digest;
 use crate::crash::crash_point;
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
@@ -84,9 +84,8 @@ pub struct OutputRecord {
     pub files: u64,
     /// Sum of their sizes.
     pub bytes: u64,
-    /// How close they are to people.
-    #[serde(alias = "identified")]
-    pub level: Level,
+    /// Whether they hold people's data.
+    pub identified: bool,
 }
 
 /// What became of a record that was published.
@@ -239,7 +238,7 @@ mod tests {
     use super::*;
 
     fn record(output: &str, seconds: f64) -> Record {
-        let output = OutputRecord { manifest: Digest::of(output.as_bytes()), files: 1, bytes: 2, level: Level::Released };
+        let output = OutputRecord { manifest: Digest::of(output.as_bytes()), files: 1, bytes: 2, identified: false };
         Record {
             version: Record::VERSION,
             key: Digest::of(b"key"),

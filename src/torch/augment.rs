@@ -8,21 +8,33 @@ use tomograph::stages::training::Augment;
 
 /// Changes images `[n, 1, h, w]` of 0 to 255; `items` names each. Seeds libtorch's generator where there is noise.
 pub(crate) fn augment(images: &Tensor, items: &[&str], by: &Augment, seed: u64, epoch: u64) -> Tensor {
-    if *by == Augment::default() {
+    tone(&move_about(images, items, by, seed, epoch), items, by, seed, epoch)
+}
+
+/// Turns, moves, scales and mirrors images `[n, c, h, w]`, all channels of an image alike: bilinear, and 0 outside.
+pub(crate) fn move_about(images: &Tensor, items: &[&str], by: &Augment, seed: u64, epoch: u64) -> Tensor {
+    if !by.flip && by.rotate == 0.0 && by.shift == 0.0 && by.scale == 0.0 {
+        return images.shallow_clone();
+    }
+    let size = images.size();
+    let side = [size[3] as f64, size[2] as f64];
+    let of = |item: &&str| affine(by, &uniform(&[seed, epoch, named(item), 0], 5), side);
+    let moves: Vec<f32> = items.iter().flat_map(of).collect();
+    no_grad(|| {
+        let moves = Tensor::from_slice(&moves).view([items.len() as i64, 2, 3]).to_device(images.device());
+        let grid = Tensor::affine_grid_generator(&moves, [size[0], 1, size[2], size[3]], false);
+        images.grid_sampler(&grid, 0, 0, false)
+    })
+}
+
+/// Brightens and darkens images `[n, 1, h, w]` of 0 to 255, and adds noise.
+pub(crate) fn tone(images: &Tensor, items: &[&str], by: &Augment, seed: u64, epoch: u64) -> Tensor {
+    if by.brightness == 0.0 && by.noise == 0.0 {
         return images.shallow_clone();
     }
     let of = |item: &str, purpose: u64| [seed, epoch, named(item), purpose];
     no_grad(|| {
         let mut images = images.shallow_clone();
-        if by.flip || by.rotate > 0.0 || by.shift > 0.0 || by.scale > 0.0 {
-            let size = images.size();
-            let side = [size[3] as f64, size[2] as f64];
-            let moves: Vec<f32> = items.iter().flat_map(|item| affine(by, &uniform(&of(item, 0), 5), side)).collect();
-            let moves = Tensor::from_slice(&moves).view([items.len() as i64, 2, 3]).to_device(images.device());
-            let grid = Tensor::affine_grid_generator(&moves, &size, false);
-            // Bilinear, and black outside.
-            images = images.grid_sampler(&grid, 0, 0, false);
-        }
         let each = |values: Vec<f32>, device: Device| Tensor::from_slice(&values).view([-1, 1, 1, 1]).to_device(device);
         if by.brightness > 0.0 {
             let shifts = items.iter().map(|item| ((2.0 * uniform(&of(item, 1), 1)[0] - 1.0) * by.brightness * 255.0) as f32);

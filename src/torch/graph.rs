@@ -100,6 +100,10 @@ pub(crate) enum Op {
     Depthwise(Conv),
     /// A depthwise convolution, then one of 1×1.
     Separable(Conv),
+    /// `Conv2DTranspose(filters, 2, strides=2)`: each pixel becomes 2×2.
+    Double {
+        filters: i64,
+    },
     /// `scale`: whether it has a gamma.
     BatchNorm {
         epsilon: f64,
@@ -178,7 +182,12 @@ pub(crate) struct Graph {
 impl Graph {
     /// Images `[n, 3, h, w]`.
     pub(crate) fn input(&mut self) -> X {
-        self.layer("input", Op::Input, &[], 3)
+        self.input_of(3)
+    }
+
+    /// Images `[n, channels, h, w]`.
+    pub(crate) fn input_of(&mut self, channels: i64) -> X {
+        self.layer("input", Op::Input, &[], channels)
     }
 
     pub(crate) fn conv(&mut self, name: &str, x: X, conv: Conv) -> X {
@@ -193,6 +202,10 @@ impl Graph {
 
     pub(crate) fn separable(&mut self, name: &str, x: X, conv: Conv) -> X {
         self.layer(name, Op::Separable(conv), &[x], conv.filters)
+    }
+
+    pub(crate) fn double(&mut self, name: &str, x: X, filters: i64) -> X {
+        self.layer(name, Op::Double { filters }, &[x], filters)
     }
 
     pub(crate) fn batch_norm(&mut self, name: &str, x: X, epsilon: f64, momentum: f64) -> X {

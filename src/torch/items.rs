@@ -37,6 +37,11 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
+    /// Tells that the item at `at` is set aside, as [`Each::Quarantined`].
+    pub(crate) fn aside(&self, at: usize, class: &str, reason: String) {
+        self.tell(at, Each::Quarantined { class: class.to_owned(), reason }, Vec::new());
+    }
+
     fn tell(&self, at: usize, each: Each, files: Vec<Sent>) {
         (self.answer)(Reply::Item { at, each, files });
         let (done, of) = (self.done.get() + 1, self.items.len() as u64);

@@ -83,6 +83,12 @@ pub(crate) fn convolve(xs: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stri
     pad(xs, pads).conv2d(&weight, bias.as_ref(), [stride, stride], [0, 0], [1, 1], groups)
 }
 
+/// Keras `Conv2DTranspose` of kernel 2 and stride 2; `weight` is `[in, out, 2, 2]`.
+pub(crate) fn double(xs: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let kind = xs.kind();
+    xs.conv_transpose2d(&weight.to_kind(kind), Some(&bias.to_kind(kind)), [2, 2], [0, 0], [0, 0], 1, [1, 1])
+}
+
 /// The greatest of each window; what is padded counts as nothing.
 pub(crate) fn max_pool(xs: &Tensor, side: i64, stride: i64, [top, bottom, left, right]: Pads) -> Tensor {
     if top == bottom && left == right {
@@ -157,12 +163,19 @@ pub(crate) fn dense(path: &Path, inward: i64, outward: i64) -> Layer {
     Box::new(move |xs| linear(xs, &weight, &bias))
 }
 
-/// A fresh kernel `[out, in]` or `[out, in / groups, h, w]`, drawn as Keras draws it.
+/// A fresh kernel `[out, in]` or `[out, in, h, w]`, drawn as Keras draws it.
 pub(crate) fn kernel(path: &Path, name: &str, shape: &[i64], start: Start) -> Tensor {
     let area: i64 = shape[2..].iter().product();
-    // Keras counts the fans of a depthwise kernel [h, w, c, 1], where c stands for the channels in.
-    let depthwise = shape.len() == 4 && shape[1] == 1 && shape[0] > 1;
-    let (inward, outward) = if depthwise { (shape[0] * area, area) } else { (shape[1] * area, shape[0] * area) };
+    drawn(path, name, shape, start, [shape[1] * area, shape[0] * area])
+}
+
+/// A fresh depthwise kernel `[c, 1, h, w]`. Keras counts the fans of `[h, w, c, 1]`, where c stands for the channels in.
+pub(crate) fn depthwise_kernel(path: &Path, name: &str, shape: &[i64], start: Start) -> Tensor {
+    let area: i64 = shape[2..].iter().product();
+    drawn(path, name, shape, start, [shape[0] * area, area])
+}
+
+fn drawn(path: &Path, name: &str, shape: &[i64], start: Start, [inward, outward]: [i64; 2]) -> Tensor {
     let deviation = match start {
         Start::Glorot => {
             let limit = (6.0 / (inward + outward) as f64).sqrt();

@@ -20,6 +20,7 @@ mod keras_h5;
 mod keras_load;
 mod layers;
 mod loss;
+mod lungs;
 mod network;
 mod optimiser;
 #[cfg(test)]

@@ -4,7 +4,8 @@
 
 use crate::graph::{Activation, Graph, Layer, Op, Padding, Start};
 use crate::layers::{
-    Norm, Pads, average_pool, convolve, correct_pads, dropout, global_average, kernel, linear, max_pool, normalise, pad, pads, rescale,
+    Norm, Pads, average_pool, convolve, correct_pads, depthwise_kernel, double, dropout, global_average, kernel, linear, max_pool,
+    normalise, pad, pads, rescale,
 };
 use std::collections::BTreeSet;
 use tch::nn::{Init, Path};
@@ -180,12 +181,15 @@ fn part(path: &Path, graph: &Graph, layer: &Layer, before: Option<Op>, momentum:
         graph.variables(layer).into_iter().find(|variable| variable.ours == name).map(|variable| variable.shape).unwrap_or_default()
     };
     let fresh = |name: &str, start: Start| kernel(&path, name, &shape(name), start);
+    let spatial = |name: &str, start: Start| depthwise_kernel(&path, name, &shape(name), start);
     let constant = |name: &str, value: f64| path.var(name, &shape(name), Init::Const(value));
     let bias = |wanted: bool| wanted.then(|| constant("bias", 0.0));
     match layer.op {
-        Op::Conv(conv) | Op::Depthwise(conv) => Part::Kernel { weight: fresh("weight", conv.start), bias: bias(conv.bias), before },
+        Op::Conv(conv) => Part::Kernel { weight: fresh("weight", conv.start), bias: bias(conv.bias), before },
+        Op::Depthwise(conv) => Part::Kernel { weight: spatial("weight", conv.start), bias: bias(conv.bias), before },
+        Op::Double { .. } => Part::Kernel { weight: fresh("weight", Start::Glorot), bias: bias(true), before: None },
         Op::Separable(conv) => Part::Separable {
-            depthwise: fresh("depthwise", conv.start),
+            depthwise: spatial("depthwise", conv.start),
             pointwise: fresh("pointwise", conv.start),
             bias: bias(conv.bias),
             before,
@@ -236,6 +240,7 @@ fn compute(layer: &Layer, part: &Part, mut inputs: Vec<Made>, train: bool) -> Ma
             let spatial = convolve(&xs, depthwise, None, conv.stride, pads, depthwise.size()[0]);
             own(conv.then.apply_in_place(convolve(&spatial, pointwise, bias.as_ref(), 1, [0; 4], 1)))
         }
+        (Op::Double { .. }, Part::Kernel { weight, bias: Some(bias), .. }) => own(double(&xs, weight, bias)),
         (Op::Dense { then, .. }, Part::Kernel { weight, bias: Some(bias), .. }) => own(then.apply(linear(&xs, weight, bias))),
         (Op::BatchNorm { .. }, Part::Norm(norm)) => own(norm.apply(&xs, train)),
         (Op::Normalization, Part::Scale { mean, variance }) => own(normalise(&xs, mean, variance)),

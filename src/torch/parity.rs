@@ -160,7 +160,7 @@ fn adam_takes_the_steps_of_keras() {
 }
 
 /// Numbers in all variables, as `model.count_params()` counts them.
-fn parameters(graph: &Graph) -> i64 {
+pub(crate) fn parameters(graph: &Graph) -> i64 {
     let of = |layer: &Layer| -> i64 {
         let own: i64 = graph.variables(layer).iter().map(|variable| variable.shape.iter().product::<i64>()).sum();
         // `Normalization` counts its images.

@@ -41,6 +41,7 @@ impl Op {
             Self::Conv(_) => "conv2d",
             Self::Depthwise(_) => "depthwise_conv2d",
             Self::Separable(_) => "separable_conv2d",
+            Self::Double { .. } => "conv2d_transpose",
             Self::BatchNorm { .. } => "batch_normalization",
             Self::Dense { .. } => "dense",
             Self::Normalization => "normalization",
@@ -87,6 +88,10 @@ impl Graph {
                 found.push(kernel("depthwise", "depthwise_kernel", [inward, 1, height, width], &[2, 3, 0, 1]));
                 found.push(kernel("pointwise", "pointwise_kernel", [outward, inward, 1, 1], &[2, 3, 1, 0]));
                 found.extend(conv.bias.then(|| vector("bias", "bias", outward, true)));
+            }
+            Op::Double { filters } => {
+                found.push(kernel("weight", "kernel", [inward, filters, 2, 2], &[2, 3, 1, 0]));
+                found.push(vector("bias", "bias", filters, true));
             }
             Op::BatchNorm { scale, .. } => {
                 found.extend(scale.then(|| vector("weight", "gamma", outward, true)));

@@ -3,7 +3,7 @@
 use crate::failure;
 use crate::items::Asked;
 use crate::job::{Job, device, set_threads};
-use crate::{evaluate, image_features, train};
+use crate::{evaluate, image_features, lungs, train};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use std::io::{Read as _, Write as _};
@@ -14,6 +14,8 @@ use tomograph::stage::{Context, Note, Params};
 use tomograph::stages::classifier_evaluate::ClassifierEvaluate;
 use tomograph::stages::classifier_features::ClassifierFeatures;
 use tomograph::stages::classifier_train::ClassifierTrain;
+use tomograph::stages::lungs_segment::LungsSegment;
+use tomograph::stages::lungs_train::LungsTrain;
 
 /// Does the order; true when it is done. Says so, or why not, on standard output.
 pub(crate) fn work(order: &Path) -> bool {
@@ -71,6 +73,8 @@ fn carry_out(order: &WorkOrder) -> Result<()> {
     let asked = || asked.as_ref().context("the order names no items");
     match order.kind.as_str() {
         ClassifierFeatures::KIND => image_features::features(&params(order)?, &job, asked()?),
+        LungsSegment::KIND => lungs::segment(&params(order)?, &job, asked()?),
+        LungsTrain::KIND => lungs::train(&params(order)?, &job),
         ClassifierTrain::KIND => train::train(&params(order)?, &job),
         ClassifierEvaluate::KIND => evaluate::evaluate(&params(order)?, &job),
         other => bail!("tomograph-torch does not know the kind {other}"),

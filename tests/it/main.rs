@@ -55,6 +55,8 @@ mod rerun;
 mod scheduling;
 mod schema;
 mod seeing;
+#[cfg(feature = "torch")]
+mod segment;
 mod shell;
 mod space;
 mod study;
@@ -62,7 +64,6 @@ mod tidy;
 #[cfg(feature = "torch")]
 mod tuning;
 mod weights;
-mod whence;
 mod words;
 
 fn main() -> ExitCode {
@@ -105,11 +106,12 @@ fn main() -> ExitCode {
         schema::trials(),
         shell::trials(),
         seeing::trials(),
+        #[cfg(feature = "torch")]
+        segment::trials(),
         tidy::trials(),
         #[cfg(feature = "torch")]
         tuning::trials(),
         weights::trials(),
-        whence::trials(),
         words::trials(),
     ];
     let mut all: Vec<Trial> = files.into_iter().flatten().collect();
