@@ -1,4 +1,4 @@
-//! Digests, and trees of files by digest: how content is named everywhere.
+//! Digests, trees of files by digest, and how close they are to people: how content is named everywhere.
 //!
 //! Knows nothing of stores, stages or pipelines.
 
@@ -129,14 +129,80 @@ impl From<PathBuf> for Place {
     }
 }
 
+/// How close an artifact is to people (DESIGN rule 13): made from several, it is as strict as the strictest of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Of no person, or released by one: may go anywhere.
+    #[default]
+    Released,
+    /// Of people whom an audit found no trace of: stays inside the project.
+    Pseudonymous,
+    /// Of people: never leaves the store, and no path or value of it enters a message.
+    Identified,
+}
+
+impl Level {
+    /// Of files that hold people's data, or none.
+    pub fn of_people(holds: bool) -> Self {
+        if holds { Self::Identified } else { Self::Released }
+    }
+
+    /// Its name in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Pseudonymous => "pseudonymous",
+            Self::Identified => "identified",
+        }
+    }
+
+    /// Whether paths and values are withheld.
+    pub fn is_identified(self) -> bool {
+        self == Self::Identified
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LevelName)
+    }
+}
+
+/// Reads a level, or what stood for it before there were three: whether files are identified.
+struct LevelName;
+
+impl serde::de::Visitor<'_> for LevelName {
+    type Value = Level;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("released, pseudonymous or identified")
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, identified: bool) -> Result<Level, E> {
+        Ok(Level::of_people(identified))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Level, E> {
+        let level = [Level::Released, Level::Pseudonymous, Level::Identified].into_iter().find(|level| level.name() == text);
+        level.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+}
+
 /// A sorted list of relative path (with `/`) → file: what a port or a source carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tree {
     /// Relative path → file.
     pub files: BTreeMap<String, FileRef>,
-    /// True where the files hold people's data: then no path or value of it enters a message.
-    pub identified: bool,
+    /// How close they are to people.
+    pub level: Level,
 }
 
 impl Tree {
@@ -150,14 +216,14 @@ impl Tree {
     }
 
     /// Reads a manifest; the places of its files are left empty. `None` where it is not one.
-    pub fn from_manifest(bytes: &[u8], identified: bool) -> Option<Self> {
+    pub fn from_manifest(bytes: &[u8], level: Level) -> Option<Self> {
         let mut files = BTreeMap::new();
         for line in std::str::from_utf8(bytes).ok()?.lines() {
             let (digest, rest) = line.split_once(' ')?;
             let (size, path) = rest.split_once(' ')?;
             files.insert(path.to_owned(), FileRef { digest: digest.parse().ok()?, size: size.parse().ok()?, place: Place::default() });
         }
-        Some(Self { files, identified })
+        Some(Self { files, level })
     }
 
     /// Digest of [`Tree::manifest`].
@@ -170,9 +236,14 @@ impl Tree {
         self.files.values().map(|file| file.size).sum()
     }
 
+    /// Whether paths and values are withheld.
+    pub fn is_identified(&self) -> bool {
+        self.level.is_identified()
+    }
+
     /// What a message may call the file at `path`.
     pub fn shown(&self, path: &str) -> String {
-        match (self.identified, self.files.get(path)) {
+        match (self.is_identified(), self.files.get(path)) {
             (false, _) => path.to_owned(),
             (true, Some(file)) => format!("file {}", file.digest.short()),
             (true, None) => "a file (name withheld)".to_owned(),
@@ -197,5 +268,22 @@ impl Tree {
             (None, _) => Err(anyhow!("there is no file")),
             _ => Err(anyhow!("there are {} files where one is wanted", self.files.len())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_reads_what_it_writes_and_what_stood_for_it_before() {
+        for level in [Level::Released, Level::Pseudonymous, Level::Identified] {
+            let text = serde_json::to_string(&level).unwrap();
+            assert_eq!((text.as_str(), serde_json::from_str(&text).unwrap()), (format!("\"{level}\"").as_str(), level));
+        }
+        assert_eq!(serde_json::from_str::<[Level; 2]>("[true,false]").unwrap(), [Level::Identified, Level::Released]);
+        let error = serde_json::from_str::<Level>("\"public\"").unwrap_err().to_string();
+        assert!(error.contains("released, pseudonymous or identified"), "{error}");
+        assert!(Level::Identified > Level::Pseudonymous && Level::Pseudonymous > Level::Released);
     }
 }

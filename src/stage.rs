@@ -18,6 +18,7 @@ pub use kind::{Configure, Configured, Kind, MapWork, TorchItems, Work};
 pub use port::{Artifact, Count, Port, Role};
 pub use value::{Coordinates, Value, show_coordinates};
 
+use crate::content::Level;
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -37,6 +38,8 @@ pub trait Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'sta
     const OUTPUTS: &'static [Port];
     /// Whether it acts on the world beyond its outputs (sends, fetches): it then runs only when asked to (DESIGN rule 15).
     const EFFECT: bool = false;
+    /// The level that what it gives has at most: lower than what comes in only where the kind proved, or hid, what tells of people.
+    const AT_MOST: Level = Level::Identified;
     /// What a task occupies unless its stage says otherwise. Never in the key.
     const NEEDS: Needs = Needs { cpus: 1, memory: 0, gpu: 0.0 };
 

@@ -132,7 +132,7 @@ fn write_out(project: &Project, args: &TryArgs) -> Result<String> {
     let record = project.store.records(&key)?.into_iter().next().context("the store has no result")?;
     for output in &task.outputs {
         let Some(held) = record.outputs.get(&output.port) else { continue };
-        let tree = project.store.tree(&held.manifest, held.identified)?.context("the store has no result")?;
+        let tree = project.store.tree(&held.manifest, held.level)?.context("the store has no result")?;
         let to = args.out.join(&output.port);
         let what = Publication { task: STAGE, kind: &record.kind, key: &key, port: &output.port, tree: &tree, to: "" };
         export(&project.store, &what, &to)?;

@@ -140,7 +140,8 @@ fn change(
         let reasons = vec!["it failed in one of the runs, or what it was made from is no longer in the store".to_owned()];
         return Ok(Change { task: task.to_owned(), what: What::Changed, reasons, figures });
     };
-    let identified = [&old, &new].iter().flat_map(|manifest| manifest.inputs.values().flatten()).any(|part| part.identified);
+    let level =
+        [&old, &new].iter().flat_map(|manifest| manifest.inputs.values().flatten()).map(|part| part.level).max().unwrap_or_default();
     // Inputs that other tasks of the two runs made: those are told where they are made.
     let follow = RefCell::new(BTreeSet::new());
     let describe = |path: &str, before: Option<Digest>, after: Option<Digest>| {
@@ -148,7 +149,7 @@ fn change(
         if upstream(before, &made[0]) && upstream(after, &made[1]) {
             follow.borrow_mut().insert(path.strip_suffix("[0]").unwrap_or(path).to_owned());
         }
-        let tree = |digest: Option<Digest>| Tree::from_manifest(&store.read_blob(&digest?).ok()??, identified);
+        let tree = |digest: Option<Digest>| Tree::from_manifest(&store.read_blob(&digest?).ok()??, level);
         match (tree(before), tree(after)) {
             (Some(before), Some(after)) => tree_difference(&before, &after),
             _ => Vec::new(),
@@ -169,7 +170,7 @@ fn figures(store: &Store, old: &Record, new: &Record) -> Result<Vec<Figure>> {
     let mut differing = Vec::new();
     for (port, after) in &new.outputs {
         let Some(before) = old.outputs.get(port).filter(|before| before.manifest != after.manifest) else { continue };
-        let identified = before.identified || after.identified;
+        let identified = before.level.max(after.level).is_identified();
         let (Some(before), Some(after)) = (read_figures(store, before)?, read_figures(store, after)?) else { continue };
         let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
         for name in names {
@@ -183,7 +184,7 @@ fn figures(store: &Store, old: &Record, new: &Record) -> Result<Vec<Figure>> {
 }
 
 fn read_figures(store: &Store, output: &crate::store::OutputRecord) -> Result<Option<BTreeMap<String, Value>>> {
-    let Some(tree) = store.tree(&output.manifest, output.identified)? else { return Ok(None) };
+    let Some(tree) = store.tree(&output.manifest, output.level)? else { return Ok(None) };
     if !tree.files.contains_key("metrics.json") {
         return Ok(None);
     }

@@ -70,20 +70,20 @@ pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> 
         Some(Standing::Nothing) | None => bail!("{} has no result yet: run it first", task.title()),
     };
     let held = record.outputs.get(&port).with_context(|| format!("the record of {} has no output `{port}`", task.title()))?;
-    let Some(tree) = project.store.tree(&held.manifest, held.identified)? else {
+    let Some(tree) = project.store.tree(&held.manifest, held.level)? else {
         bail!("the files of {}.{port} are no longer in the store: run `tomograph run --only '{}'`", task.title(), task.title());
     };
     let title = task.title();
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let tree = match args.format {
         // People's data stays in the store, turned into whatever.
-        Some(Format::Tensorboard) if !tree.identified => {
+        Some(Format::Tensorboard) if !tree.is_identified() => {
             tensorboard::convert(&project, &record, &tree, scratch.path()).with_context(|| format!("{title}.{port}"))?
         }
         _ => tree,
     };
     let what = Publication { task: &title, kind: &record.kind, key: &record.key, port: &port, tree: &tree, to: "" };
-    if !tree.identified {
+    if !tree.is_identified() {
         // Said first: nothing leaves unsaid.
         super::audit::tell(&project, "export", &record, &title, &port, held, &args.folder.display().to_string())?;
     }

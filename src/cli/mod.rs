@@ -33,6 +33,7 @@ mod schema;
 mod show;
 mod tensorboard;
 mod weights;
+mod whence;
 mod why;
 mod work;
 
@@ -60,6 +61,7 @@ enum Command {
     Run(run::RunArgs),
     Accept(accept::AcceptArgs),
     Why(why::WhyArgs),
+    Whence(whence::WhenceArgs),
     Graph(graph::GraphArgs),
     Show(show::ShowArgs),
     Export(export::ExportArgs),
@@ -98,6 +100,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Accept(args) => accept::accept(&args, KINDS),
         Command::Run(args) => run::run(&args, KINDS),
         Command::Why(args) => why::why(&args, KINDS),
+        Command::Whence(args) => whence::whence(&args),
         Command::Graph(args) => graph::graph(&args, KINDS),
         Command::Show(args) => show::show(&args, KINDS),
         Command::Export(args) => export::export(&args, KINDS),

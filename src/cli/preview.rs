@@ -57,7 +57,7 @@ fn table(artifact: Artifact, tree: &Tree, path: &str) -> Result<String> {
     let content = tree.read(path)?;
     let table = if path.ends_with(".tsv") { Table::from_tsv(&content)? } else { Table::from_delimited(&content)? };
     let mut text = format!("  {}: {}\n", tree.shown(path), count(table.rows.len() as u64, "row"));
-    if tree.identified || artifact == Artifact::Arrays {
+    if tree.is_identified() || artifact == Artifact::Arrays {
         let _ = writeln!(text, "    columns {}", table.columns.join(", "));
         return Ok(text);
     }
@@ -126,7 +126,7 @@ fn tensors(tree: &Tree, path: &str) -> Result<String> {
 fn json(tree: &Tree, path: &str) -> Result<String> {
     let value: Value = serde_json::from_slice(&tree.read(path)?)?;
     let mut text = format!("  {}\n", tree.shown(path));
-    if tree.identified {
+    if tree.is_identified() {
         let names: Vec<&str> = value.as_object().into_iter().flat_map(|object| object.keys().map(String::as_str)).collect();
         let _ = writeln!(text, "    holds {}", names.join(", "));
         return Ok(text);
@@ -182,24 +182,24 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Digest, FileRef};
+    use crate::content::{Digest, FileRef, Level};
     use std::fs::File;
     use std::io::Write as _;
 
-    fn tree(folder: &tempfile::TempDir, files: &[(&str, &[u8])], identified: bool) -> Tree {
+    fn tree(folder: &tempfile::TempDir, files: &[(&str, &[u8])], level: Level) -> Tree {
         let place = |name: &str| folder.path().join(name);
         let files = files.iter().map(|(name, bytes)| {
             File::create(place(name)).unwrap().write_all(bytes).unwrap();
             ((*name).to_owned(), FileRef { digest: Digest::of(bytes), size: bytes.len() as u64, place: place(name).into() })
         });
-        Tree { files: files.collect(), identified }
+        Tree { files: files.collect(), level }
     }
 
     #[test]
     fn metrics_are_a_table_and_a_matrix() {
         let folder = tempfile::tempdir().unwrap();
         let json = br#"{"role":"test","n":4,"classes":["no","yes"],"metrics":[{"name":"auc","value":0.87654,"n":4},{"name":"f1","value":null,"n":4}],"confusion":[[2,0],[1,1]]}"#;
-        let shown = preview(Artifact::Metrics, &tree(&folder, &[("metrics.json", json)], false)).unwrap();
+        let shown = preview(Artifact::Metrics, &tree(&folder, &[("metrics.json", json)], Level::Released)).unwrap();
         for wanted in ["    role: test\n", "    auc   0.8765  4\n", "    f1    -       4\n", "no", "is \\ taken for"] {
             assert!(shown.contains(wanted), "{wanted:?} is missing in\n{shown}");
         }
@@ -210,12 +210,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut text = "item\tlabel\n".to_owned();
         (0..20).for_each(|row| text.push_str(&format!("DOE{row}\tyes\n")));
-        let open = preview(Artifact::Cohort, &tree(&folder, &[("cohort.tsv", text.as_bytes())], false)).unwrap();
+        let open = preview(Artifact::Cohort, &tree(&folder, &[("cohort.tsv", text.as_bytes())], Level::Released)).unwrap();
         assert!(
             open.contains("cohort.tsv: 20 rows") && open.contains("DOE7") && !open.contains("DOE8") && open.contains("12 more rows"),
             "{open}"
         );
-        let closed = preview(Artifact::Cohort, &tree(&folder, &[("cohort.tsv", text.as_bytes())], true)).unwrap();
+        let closed = preview(Artifact::Cohort, &tree(&folder, &[("cohort.tsv", text.as_bytes())], Level::Identified)).unwrap();
         assert!(closed.contains("20 rows") && closed.contains("item, label") && !closed.contains("DOE"), "{closed}");
     }
 
@@ -226,7 +226,7 @@ mod tests {
         let npy = [b"\x93NUMPY\x01\x00".as_slice(), &(header.len() as u16).to_le_bytes(), header, &[0; 24]].concat();
         let tensors = br#"{"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"__metadata__":{}}"#;
         let safetensors = [&(tensors.len() as u64).to_le_bytes()[..], tensors, &[0; 24]].concat();
-        let tree = tree(&folder, &[("X.npy", &npy), ("model.safetensors", &safetensors), ("x.bin", b"1")], false);
+        let tree = tree(&folder, &[("X.npy", &npy), ("model.safetensors", &safetensors), ("x.bin", b"1")], Level::Released);
         let shown = preview(Artifact::Model, &tree).unwrap();
         assert!(shown.contains("X.npy: [3, 2, 2] uint16") && shown.contains("1 tensor, 6 numbers"), "{shown}");
         assert!(preview(Artifact::Files, &tree).unwrap().contains("x.bin"));

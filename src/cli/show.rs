@@ -5,7 +5,7 @@ use super::grid::{bytes, count, duration};
 use super::preview::preview;
 use super::project::{Project, Selection};
 use super::results::{Standing, of_run, standing};
-use crate::content::Tree;
+use crate::content::{Level, Tree};
 use crate::pipeline::{Output, Task};
 use crate::stage::Kind;
 use crate::store::{OutputRecord, Record};
@@ -79,7 +79,7 @@ pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
                 (true, _) => paths(&project, held)?,
                 (_, true) => object(&project, task, output, standing, record, held)?,
                 _ => {
-                    if args.reveal && held.identified {
+                    if args.reveal && held.level.is_identified() {
                         super::audit::tell(&project, "reveal", record, &task.title(), &output.port, held, "")?;
                     }
                     summary(&project, output, held, args.reveal)?
@@ -130,13 +130,20 @@ pub(super) fn moment(started: &str) -> String {
 }
 
 fn summary(project: &Project, output: &Output, held: &OutputRecord, reveal: bool) -> Result<String> {
-    let people = if held.identified { ", people's data" } else { "" };
+    let people = match held.level {
+        Level::Identified => ", people's data",
+        Level::Pseudonymous => ", pseudonymous",
+        Level::Released => "",
+    };
     let files = count(held.files, "file");
     let mut text = format!("  {}: {}, {files}, {}{people}\n", output.port, output.artifact, bytes(held.bytes));
-    match project.store.tree(&held.manifest, held.identified)? {
-        Some(tree) => preview(output.artifact, &Tree { identified: tree.identified && !reveal, ..tree })?.lines().for_each(|line| {
-            let _ = writeln!(text, "  {line}");
-        }),
+    match project.store.tree(&held.manifest, held.level)? {
+        Some(tree) => {
+            let level = if reveal { Level::Released } else { tree.level };
+            for line in preview(output.artifact, &Tree { level, ..tree })?.lines() {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
         None => text.push_str("    its files are no longer in the store; a run that needs them makes them anew\n"),
     }
     Ok(text)
@@ -144,11 +151,11 @@ fn summary(project: &Project, output: &Output, held: &OutputRecord, reveal: bool
 
 /// Place, and the name where there are several files. Names in people's data stay in the store.
 fn paths(project: &Project, held: &OutputRecord) -> Result<String> {
-    let Some(tree) = project.store.tree(&held.manifest, held.identified)? else { return Ok(String::new()) };
+    let Some(tree) = project.store.tree(&held.manifest, held.level)? else { return Ok(String::new()) };
     let mut text = String::new();
     for (name, file) in &tree.files {
         let place = project.store.own_file(file)?;
-        let _ = match tree.files.len() == 1 || tree.identified {
+        let _ = match tree.files.len() == 1 || tree.is_identified() {
             true => writeln!(text, "{}", place.display()),
             false => writeln!(text, "{}\t{name}", place.display()),
         };
@@ -157,10 +164,10 @@ fn paths(project: &Project, held: &OutputRecord) -> Result<String> {
 }
 
 fn object(project: &Project, task: &Task, output: &Output, standing: &Standing, record: &Record, held: &OutputRecord) -> Result<String> {
-    let tree = project.store.tree(&held.manifest, held.identified)?;
+    let tree = project.store.tree(&held.manifest, held.level)?;
     let files: Option<Vec<serde_json::Value>> = tree.map(|tree| {
         let files = tree.files.iter().map(|(name, file)| {
-            let name = if tree.identified { None } else { Some(name) };
+            let name = if tree.is_identified() { None } else { Some(name) };
             json!({ "name": name, "digest": file.digest, "bytes": file.size, "place": file.place })
         });
         files.collect()
@@ -172,7 +179,7 @@ fn object(project: &Project, task: &Task, output: &Output, standing: &Standing, 
         "artifact": output.artifact.name(),
         "key": record.key,
         "manifest": held.manifest,
-        "identified": held.identified,
+        "level": held.level,
         "bytes": held.bytes,
         "started": record.started,
         "seconds": record.seconds,

@@ -25,7 +25,7 @@ pub(super) fn convert(project: &Project, record: &Record, tree: &Tree, scratch: 
         let file = FileRef { digest: Digest::of(&bytes), size: bytes.len() as u64, place: Place { file: place, at: None } };
         files.insert(format!("{set}/events.out.tfevents.tomograph"), file);
     }
-    Ok(Tree { files, identified: tree.identified })
+    Ok(Tree { files, level: tree.level })
 }
 
 /// Scalars by set. An epoch's time is its share of the whole.

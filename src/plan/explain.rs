@@ -3,7 +3,7 @@
 use super::Planner;
 use super::key::KeyManifest;
 use super::reason::{Reason, difference, tell_revisions, tree_difference};
-use crate::content::{Digest, Tree};
+use crate::content::{Digest, Level, Tree};
 use crate::pipeline::{Action, Origin, Task, TaskId};
 use crate::store::Store;
 use anyhow::Result;
@@ -57,9 +57,9 @@ impl Planner<'_> {
             });
         }
         let tree = |digest: Digest| {
-            let identified = edge.is_some_and(|edge| match edge.origin {
-                Origin::Source { source, .. } => self.pipeline.sources[source.0].phi,
-                Origin::Task { .. } => true,
+            let level = edge.map_or(Level::Identified, |edge| match edge.origin {
+                Origin::Source { source, .. } => self.source_level(source),
+                Origin::Task { task, .. } => self.level(task),
             });
             let known = edge.and_then(|edge| match &edge.origin {
                 Origin::Source { source, inside } => {
@@ -67,7 +67,7 @@ impl Planner<'_> {
                 }
                 Origin::Task { .. } => None,
             });
-            known.or_else(|| Tree::from_manifest(&self.store.read_blob(&digest).ok()??, identified))
+            known.or_else(|| Tree::from_manifest(&self.store.read_blob(&digest).ok()??, level))
         };
         if let (Some(before), Some(after)) = (before.and_then(tree), after.and_then(tree)) {
             details.extend(tree_difference(&before, &after));

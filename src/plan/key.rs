@@ -10,13 +10,13 @@
 //!
 //! Knows nothing of the store or of TOML.
 
-use crate::content::Digest;
+use crate::content::{Digest, Level};
 use crate::stage::Coordinates;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Raised when the engine itself changes what a stage sees.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Everything a result depends on, and nothing else. Fields are in alphabetical order, here and below: so they are hashed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,8 +46,9 @@ pub struct PartKey {
     /// Class of the failure that left a hole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hole: Option<String>,
-    /// Whether the part holds people's data: what is made from it does too.
-    pub identified: bool,
+    /// How close the part is to people: what is made from it is as close.
+    #[serde(alias = "identified")]
+    pub level: Level,
 }
 
 /// What a command adds to a key.
@@ -95,7 +96,7 @@ mod tests {
     fn the_bytes_are_canonical_json() {
         let mut manifest = KeyManifest::new("command", 1, json!({"b": {"d": 1, "c": 2}, "a": []}));
         let at = Coordinates::from([("seed".to_owned(), crate::stage::Value::Int(1))]);
-        let part = |hole: Option<&str>| PartKey { at: at.clone(), digest: None, hole: hole.map(str::to_owned), identified: true };
+        let part = |hole: Option<&str>| PartKey { at: at.clone(), digest: None, hole: hole.map(str::to_owned), level: Level::Identified };
         manifest.inputs.insert("z".into(), vec![part(None), part(Some("failed"))]);
         manifest.inputs.insert("a".into(), vec![]);
         let one = BTreeMap::from([("x".to_owned(), "y".to_owned())]);

@@ -6,13 +6,15 @@ mod expect;
 mod explain;
 pub mod forecast;
 pub mod key;
+mod levels;
 pub mod reason;
 mod sources;
 mod states;
 
 pub use explain::stored_manifest;
+pub use levels::levels;
 
-use crate::content::{Digest, Tree};
+use crate::content::{Digest, Level, Tree};
 use crate::pipeline::{Action, Command, Edge, Origin, Pipeline, SourceId, Task, TaskId};
 use crate::store::{OutputRecord, Record, Store};
 use anyhow::{Context as _, Result, bail};
@@ -83,6 +85,8 @@ pub struct Planner<'a> {
     /// Tasks that are wanted, with everything they need.
     pub wanted: BTreeSet<TaskId>,
     sources: Vec<Option<SourceTree>>,
+    /// What each task gives, by its place in the pipeline.
+    levels: Vec<Level>,
     /// Manifests of sources that are in the store.
     kept: Mutex<BTreeSet<Digest>>,
     /// Names the pipeline in the store.
@@ -117,8 +121,10 @@ impl<'a> Planner<'a> {
         let sources = pipeline.sources.par_iter().enumerate().with_min_len(FEW).map(look).collect::<Result<_>>()?;
         store.foresee(id)?;
         let (id, last) = (id.to_owned(), OnceLock::new());
-        let planner = Self { pipeline, store, root: root.to_owned(), wanted, sources, kept: Mutex::default(), id, last };
+        let mut planner =
+            Self { pipeline, store, root: root.to_owned(), wanted, sources, levels: Vec::new(), kept: Mutex::default(), id, last };
         planner.refuse_missing_sources()?;
+        planner.levels = planner.find_levels();
         Ok(planner)
     }
 
@@ -245,16 +251,16 @@ impl<'a> Planner<'a> {
         let at = edge.coordinates.clone();
         Ok(match &edge.origin {
             Origin::Source { source, inside } => match self.sources[source.0].as_ref().and_then(|found| found.part(inside.as_deref())) {
-                Some(part) => Part::Key(PartKey { at, digest: Some(part.digest), identified: part.tree.identified, hole: None }),
+                Some(part) => Part::Key(PartKey { at, digest: Some(part.digest), level: part.tree.level, hole: None }),
                 None => Part::Unconnected,
             },
             Origin::Task { task, port } => match &outcomes[task.0] {
                 Outcome::Open => Part::Open,
                 Outcome::Known(known) => {
                     let output = known.output(port)?;
-                    Part::Key(PartKey { at, digest: Some(output.manifest), identified: output.identified, hole: None })
+                    Part::Key(PartKey { at, digest: Some(output.manifest), level: self.level(*task), hole: None })
                 }
-                Outcome::Failed(class) => Part::Key(PartKey { at, digest: None, identified: false, hole: Some(class.clone()) }),
+                Outcome::Failed(class) => Part::Key(PartKey { at, digest: None, level: Level::Released, hole: Some(class.clone()) }),
             },
         })
     }
@@ -326,7 +332,7 @@ impl<'a> Planner<'a> {
     /// Whether every byte of a result is in the store.
     pub fn is_there(&self, record: &Record) -> Result<bool> {
         for output in record.outputs.values() {
-            if self.store.tree(&output.manifest, output.identified)?.is_none() {
+            if self.store.tree(&output.manifest, output.level)?.is_none() {
                 return Ok(false);
             }
         }

@@ -137,6 +137,7 @@ fn flatten(manifest: &KeyManifest) -> BTreeMap<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
     use crate::plan::key::PartKey;
     use proptest::prelude::*;
     use serde_json::json;
@@ -171,8 +172,9 @@ mod tests {
     #[test]
     fn a_changed_input_is_named_by_its_port() {
         let mut old = manifest(json!({}));
-        let part =
-            |text: &str| vec![PartKey { at: Default::default(), digest: Some(Digest::of(text.as_bytes())), identified: false, hole: None }];
+        let part = |text: &str| {
+            vec![PartKey { at: Default::default(), digest: Some(Digest::of(text.as_bytes())), level: Level::Released, hole: None }]
+        };
         old.inputs.insert("train".into(), part("a"));
         let mut new = old.clone();
         new.inputs.insert("train".into(), part("b"));

@@ -2,7 +2,7 @@
 //!
 //! Knows the store's memo; does not know what reads the files.
 
-use crate::content::{Digest, FileRef, Tree};
+use crate::content::{Digest, FileRef, Level, Tree};
 use crate::pipeline::{Source, Taken};
 use crate::store::sources::walk;
 use crate::store::{Hashed, Stamp, Store, Unreadable};
@@ -44,7 +44,7 @@ impl SourceTree {
         let file = |((path, place), hashed): ((String, PathBuf), Hashed)| {
             (path, FileRef { digest: hashed.digest, size: hashed.size, place: place.into() })
         };
-        let tree = Tree { files: files.into_iter().map(file).collect(), identified: source.phi };
+        let tree = Tree { files: files.into_iter().map(file).collect(), level: Level::of_people(source.phi) };
         Ok(Some(Self::new(tree, stamps, None)))
     }
 
@@ -71,7 +71,7 @@ impl SourceTree {
     fn inside(&self, inside: &str) -> Option<Tree> {
         if let Some(file) = self.tree.files.get(inside) {
             let name = inside.rsplit('/').next().unwrap_or(inside);
-            return Some(Tree { files: BTreeMap::from([(name.to_owned(), file.clone())]), identified: self.tree.identified });
+            return Some(Tree { files: BTreeMap::from([(name.to_owned(), file.clone())]), level: self.tree.level });
         }
         let folder = format!("{}/", inside.trim_end_matches('/'));
         let files: BTreeMap<String, FileRef> = self
@@ -80,7 +80,7 @@ impl SourceTree {
             .iter()
             .filter_map(|(path, file)| path.strip_prefix(&folder).map(|path| (path.to_owned(), file.clone())))
             .collect();
-        (!files.is_empty()).then_some(Tree { files, identified: self.tree.identified })
+        (!files.is_empty()).then_some(Tree { files, level: self.tree.level })
     }
 
     /// What a message may call the first file that moved since the source was looked at.
@@ -97,7 +97,7 @@ fn taken_tree(store: &Store, taken: &Taken) -> Result<Option<(Digest, Tree)>> {
     let Some(key) = store.last_keys(&taken.id)?.remove(&taken.task) else { return Ok(None) };
     for record in store.records(&key)? {
         let Some(output) = record.outputs.get(&taken.port) else { continue };
-        if let Some(tree) = store.tree(&output.manifest, output.identified)? {
+        if let Some(tree) = store.tree(&output.manifest, output.level)? {
             return Ok(Some((key, tree)));
         }
     }

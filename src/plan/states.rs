@@ -63,7 +63,7 @@ impl Planner<'_> {
             for (need, port) in self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin) {
                 let Outcome::Known(known) = &outcomes[need.0] else { continue };
                 let output = known.output(port)?;
-                if matches!(states.get(&need), Some(State::Cached)) && self.store.tree(&output.manifest, output.identified)?.is_none() {
+                if matches!(states.get(&need), Some(State::Cached)) && self.store.tree(&output.manifest, output.level)?.is_none() {
                     states.insert(need, State::Run(vec![Reason::Gone { needed_by: self.pipeline.tasks[id.0].title() }]));
                 }
             }

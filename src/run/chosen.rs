@@ -51,7 +51,7 @@ pub(super) fn parts(inputs: &Inputs, port: &str, manifest: &[u8]) -> Result<(Vec
         let tree = inside(&list.tree, &name);
         ensure!(!tree.files.is_empty(), "input `{port}`: {PARTS} names part `{name}`, which has no file");
         let mut manifest = whole.clone();
-        let key = PartKey { at: BTreeMap::new(), digest: Some(tree.digest()), identified: tree.identified, hole: None };
+        let key = PartKey { at: BTreeMap::new(), digest: Some(tree.digest()), level: tree.level, hole: None };
         manifest.inputs.insert(port.to_owned(), vec![key]);
         let mut inputs = inputs.clone();
         inputs.0.insert(port.to_owned(), vec![Part { coordinates: BTreeMap::new(), tree, hole: None }]);
@@ -75,7 +75,7 @@ pub(super) fn standing(store: &Store, key: &Digest) -> Result<Option<BTreeMap<St
 pub(super) fn trees(store: &Store, record: &Record) -> Result<Option<BTreeMap<String, Tree>>> {
     let mut trees = BTreeMap::new();
     for (port, output) in &record.outputs {
-        let Some(tree) = store.kept_tree(&output.manifest, output.identified)? else { return Ok(None) };
+        let Some(tree) = store.kept_tree(&output.manifest, output.level)? else { return Ok(None) };
         trees.insert(port.clone(), tree);
     }
     Ok(Some(trees))
@@ -110,7 +110,7 @@ fn one_table(store: &Store, axes: &[String], parts: &[Chosen], trees: &[&Tree]) 
         all.rows.extend(table.rows.into_iter().map(|row| part.at.iter().cloned().chain(row).collect()));
     }
     let file = store.put_bytes(&all.context("no part")?.to_tsv())?;
-    Ok(Tree { files: BTreeMap::from([(name, file)]), identified: trees.iter().any(|tree| tree.identified) })
+    Ok(Tree { files: BTreeMap::from([(name, file)]), level: trees.iter().map(|tree| tree.level).max().unwrap_or_default() })
 }
 
 /// A folder per part beside `parts.tsv`.
@@ -122,14 +122,14 @@ fn folders(store: &Store, axes: &[String], parts: &[Chosen], trees: &[&Tree]) ->
         files.extend(tree.files.iter().map(|(path, file)| (format!("{}/{path}", part.name), file.clone())));
     }
     files.insert(PARTS.to_owned(), store.put_bytes(&table.to_tsv())?);
-    Ok(Tree { files, identified: trees.iter().any(|tree| tree.identified) })
+    Ok(Tree { files, level: trees.iter().map(|tree| tree.level).max().unwrap_or_default() })
 }
 
 /// The files of a tree under a folder, without its name.
 fn inside(tree: &Tree, folder: &str) -> Tree {
     let prefix = format!("{folder}/");
     let files = tree.files.iter().filter_map(|(path, file)| Some((path.strip_prefix(&prefix)?.to_owned(), file.clone())));
-    Tree { files: files.collect(), identified: tree.identified }
+    Tree { files: files.collect(), level: tree.level }
 }
 
 fn without(row: &[String], at: usize) -> Vec<String> {

@@ -39,7 +39,7 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
         for output in outputs {
             valid::check(output.artifact, &output.port, &folder.join(&output.port)).with_context(|| misfit(output, program))?;
         }
-        take_outputs(job, outputs.iter().map(|output| output.port.as_str()), folder, job.identified("command"))
+        take_outputs(job, outputs.iter().map(|output| output.port.as_str()), folder, job.level)
     })
 }
 

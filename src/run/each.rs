@@ -43,12 +43,12 @@ pub(super) fn carry_out(
         manifest.remove("inputs");
     }
     let work = PerItem { job, stage, port, output, policy, around };
-    let what = What { name: "command", revision: 1, params: &params, identified: job.identified("command") };
+    let what = What { name: "command", revision: 1, params: &params, level: job.level };
     let each = |item: &Item, whole: &Inputs| work.each(item, whole);
     let done = pool::treat(job, &what, &work, &[port], &each)?;
     let tree = match output.artifact {
         Artifact::Table => one_table(job, output, done.rows)?,
-        _ => pool::gather(job, &["file", "width", "height"], &[port], done.rows, &done.aside, what.identified)?,
+        _ => pool::gather(job, &["file", "width", "height"], &[port], done.rows, &done.aside, what.level)?,
     };
     let outputs = BTreeMap::from([(output.port.clone(), tree)]);
     Ok(Made { outputs, items: done.count, items_ran: done.count - done.known, quarantined: done.quarantined, ..Made::default() })
@@ -65,7 +65,7 @@ impl MapWork for PerItem<'_> {
 
     fn each(&self, item: &Item, whole: &Inputs) -> Result<Each> {
         let file = &item.file(self.port)?.file;
-        let tree = Tree { files: BTreeMap::from([(plain_name(file)?.to_owned(), file.clone())]), identified: item.identified };
+        let tree = Tree { files: BTreeMap::from([(plain_name(file)?.to_owned(), file.clone())]), level: item.level };
         let mut inputs = whole.clone();
         inputs.0.insert(self.port.to_owned(), vec![Part { coordinates: BTreeMap::new(), tree, hole: None }]);
         let mut alone = self.job.with_inputs(inputs, self.job.state.clone());
@@ -157,5 +157,5 @@ fn one_table(job: &Job, output: &Output, rows: Vec<Row>) -> Result<Tree> {
     }
     let table = all.unwrap_or_else(|| Table::new(["item", "subject", "session"]));
     let file = job.store.put_bytes(&table.to_tsv())?;
-    Ok(Tree { files: BTreeMap::from([(format!("{}.tsv", output.port), file)]), identified: job.identified("command") })
+    Ok(Tree { files: BTreeMap::from([(format!("{}.tsv", output.port), file)]), level: job.level })
 }

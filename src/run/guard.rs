@@ -98,6 +98,7 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
     use crate::run::order::BUILD;
     use std::os::unix::process::CommandExt as _;
     use std::process::Stdio;
@@ -116,7 +117,7 @@ mod tests {
     }
 
     fn item() -> Item {
-        Item { item: "1".into(), files: Vec::new(), row: Default::default(), identified: true }
+        Item { item: "1".into(), files: Vec::new(), row: Default::default(), level: Level::Identified }
     }
 
     fn class(each: Each) -> String {

@@ -169,8 +169,7 @@ fn prefix(what: &What, whole: &Inputs) -> blake3::Hasher {
         .0
         .iter()
         .map(|(port, parts)| {
-            let parts: Vec<_> =
-                parts.iter().map(|part| (&part.coordinates, part.tree.digest(), part.tree.identified, &part.hole)).collect();
+            let parts: Vec<_> = parts.iter().map(|part| (&part.coordinates, part.tree.digest(), part.tree.level, &part.hole)).collect();
             (port, parts)
         })
         .collect();
@@ -183,7 +182,7 @@ fn prefix(what: &What, whole: &Inputs) -> blake3::Hasher {
 
 fn key(prefix: &blake3::Hasher, reads: &[String], item: &Item) -> Digest {
     let mut hasher = prefix.clone();
-    hasher.update(&[u8::from(item.identified)]);
+    hasher.update(&[item.level as u8]);
     for file in &item.files {
         field(&mut hasher, file.port.as_bytes());
         hasher.update(&file.file.digest.0);
@@ -240,6 +239,7 @@ fn unfold(kept: Kept, places: Vec<Place>, item: &Item) -> Treated {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
     use crate::stage::ItemFile;
     use std::collections::BTreeMap;
 
@@ -249,7 +249,7 @@ mod tests {
             item: name.to_owned(),
             files: vec![ItemFile { port: "images".into(), path: format!("{name}.png"), file }],
             row: row.iter().map(|(column, value)| ((*column).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
-            identified: false,
+            level: Level::Released,
         }
     }
 
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(of(&one), of(&item("b", "1", &[("view", "PA"), ("label", "y")])), "neither name nor other columns");
         assert_ne!(of(&one), of(&item("a", "2", &[("view", "PA")])));
         assert_ne!(of(&one), of(&item("a", "1", &[("view", "AP")])));
-        assert_ne!(of(&one), of(&Item { identified: true, ..one.clone() }));
+        assert_ne!(of(&one), of(&Item { level: Level::Identified, ..one.clone() }));
     }
 
     #[test]

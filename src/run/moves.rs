@@ -163,7 +163,7 @@ impl<'a> Loop<'a> {
             Origin::Task { task, port } => match &self.outcomes[task.0] {
                 Outcome::Known(known) => {
                     let output = known.output(port)?;
-                    match self.planner.store.tree(&output.manifest, output.identified)? {
+                    match self.planner.store.tree(&output.manifest, self.planner.level(*task))? {
                         Some(tree) => part(tree, None),
                         None => Arrived::Gone(*task),
                     }
@@ -182,14 +182,14 @@ impl<'a> Loop<'a> {
         }
         for (port, path) in &task.publish {
             let output = known.output(port)?;
-            let Some(tree) = self.planner.store.tree(&output.manifest, output.identified)? else { return Ok(Published::Gone) };
+            let Some(tree) = self.planner.store.tree(&output.manifest, self.planner.level(id))? else { return Ok(Published::Gone) };
             let what = Publication { task: &task.title(), kind: &known.record.kind, key: &known.key, port, tree: &tree, to: path };
-            if !tree.identified && self.reads_people(id) {
+            if self.planner.reads_people(id) {
                 self.planner.store.audit_once(&self.publication(&what))?;
             }
             let published = match publish(self.planner.store, &self.planner.root, &what, self.options.overwrite) {
                 // Collected since it was looked at: no journal had named it yet.
-                Err(_) if self.planner.store.tree(&output.manifest, output.identified)?.is_none() => return Ok(Published::Gone),
+                Err(_) if self.planner.store.tree(&output.manifest, output.level)?.is_none() => return Ok(Published::Gone),
                 published => published?,
             };
             if published != super::publish::Outcome::Unchanged {
@@ -197,18 +197,6 @@ impl<'a> Loop<'a> {
             }
         }
         Ok(Published::Done)
-    }
-
-    /// Whether a task takes in people's data, so that what it gives is made from it.
-    fn reads_people(&self, id: TaskId) -> bool {
-        let edges = self.planner.pipeline.tasks[id.0].inputs.values().flatten();
-        edges.into_iter().any(|edge| match &edge.origin {
-            Origin::Source { source, .. } => self.planner.pipeline.sources[source.0].phi,
-            Origin::Task { task, port } => match &self.outcomes[task.0] {
-                Outcome::Known(known) => known.output(port).is_ok_and(|output| output.identified),
-                Outcome::Open | Outcome::Failed(_) => false,
-            },
-        })
     }
 
     fn publication(&self, what: &Publication<'_>) -> Act {

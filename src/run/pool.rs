@@ -8,7 +8,7 @@ use super::items::{Items, Treated};
 use super::quarantine::quarantine_of;
 use super::task::{Job, Made};
 use super::turns;
-use crate::content::Tree;
+use crate::content::{Level, Tree};
 use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Part, QUARANTINE, Row, Work};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -39,7 +39,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, childre
             } else {
                 Box::new(move |item, whole| unguarded(map, item, whole))
             };
-            let what = What { name: kind.name, revision: kind.revision, params: &params.params(), identified: job.identified(kind.name) };
+            let what = What { name: kind.name, revision: kind.revision, params: &params.params(), level: job.level };
             let done = treat(job, &what, map, items, &*each)?;
             output(job, &what, map, kind, writes, items, done)
         }
@@ -60,11 +60,11 @@ pub(super) fn output(job: &Job, what: &What, map: &dyn MapWork, kind: &Kind, wri
     for (port, rows) in rows {
         let scratch = job.store.scratch()?;
         let tree = if port == kind.outputs[0].name && map.assemble(&job.inputs, &rows, scratch.path())? {
-            let mut tree = job.store.put_folder(scratch.path(), what.identified).with_context(|| format!("output `{port}`"))?;
+            let mut tree = job.store.put_folder(scratch.path(), what.level).with_context(|| format!("output `{port}`"))?;
             set_aside(job, ports, &done.aside, &mut tree)?;
             tree
         } else {
-            gather(job, writes, ports, rows, &done.aside, what.identified).with_context(|| format!("output `{port}`"))?
+            gather(job, writes, ports, rows, &done.aside, what.level).with_context(|| format!("output `{port}`"))?
         };
         outputs.insert(port.to_owned(), tree);
     }
@@ -72,15 +72,10 @@ pub(super) fn output(job: &Job, what: &What, map: &dyn MapWork, kind: &Kind, wri
 }
 
 /// Takes a folder per output port into the store; every output must have a file.
-pub(super) fn take_outputs<'p>(
-    job: &Job,
-    ports: impl Iterator<Item = &'p str>,
-    folder: &std::path::Path,
-    identified: bool,
-) -> Result<Made> {
+pub(super) fn take_outputs<'p>(job: &Job, ports: impl Iterator<Item = &'p str>, folder: &std::path::Path, level: Level) -> Result<Made> {
     let mut outputs = BTreeMap::new();
     for port in ports {
-        let tree = job.store.put_folder(&folder.join(port), identified).with_context(|| format!("output `{port}`"))?;
+        let tree = job.store.put_folder(&folder.join(port), level).with_context(|| format!("output `{port}`"))?;
         ensure!(!tree.files.is_empty(), "output `{port}` is empty: nothing was written there");
         outputs.insert(port.to_owned(), tree);
     }
@@ -104,8 +99,8 @@ pub(super) struct What<'a> {
     pub(super) name: &'a str,
     pub(super) revision: u32,
     pub(super) params: &'a serde_json::Value,
-    /// Whether what is made holds people's data.
-    pub(super) identified: bool,
+    /// Of what is made.
+    pub(super) level: Level,
 }
 
 /// All items, treated.
@@ -197,12 +192,12 @@ impl<'j> Known<'j> {
 }
 
 /// The output's tree: every row's files, `index.tsv`, and `quarantine.tsv` where an item was set aside here or before.
-pub(super) fn gather(job: &Job, writes: &[&str], ports: &[&str], rows: Vec<Row>, aside: &[Aside], identified: bool) -> Result<Tree> {
+pub(super) fn gather(job: &Job, writes: &[&str], ports: &[&str], rows: Vec<Row>, aside: &[Aside], level: Level) -> Result<Tree> {
     let mut columns: Vec<String> = std::iter::once("item").chain(writes.iter().copied()).map(str::to_owned).collect();
     let carried: BTreeSet<&String> = rows.iter().flat_map(|row| row.values.keys()).filter(|column| !columns.contains(column)).collect();
     columns.extend(carried.into_iter().cloned().collect::<Vec<_>>());
     let mut table = Table::new(columns);
-    let mut tree = Tree { files: BTreeMap::new(), identified };
+    let mut tree = Tree { files: BTreeMap::new(), level };
     for mut row in rows {
         let values = table.columns[1..].iter().map(|column| row.values.remove(column).unwrap_or_default());
         table.rows.push(std::iter::once(row.item.clone()).chain(values).collect());

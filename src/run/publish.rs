@@ -47,7 +47,7 @@ pub fn publish(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bo
 }
 
 fn publish_inner(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bool) -> Result<Outcome> {
-    ensure!(!what.tree.identified, "output `{}` holds identified data, which never leaves the store", what.port);
+    ensure!(!what.tree.is_identified(), "output `{}` holds identified data, which never leaves the store", what.port);
     let to = root.join(what.to);
     ensure!(!to.starts_with(store.root()), "that is inside the store {}", store.root().display());
     let folder = to.parent().context("a file needs a name")?.to_owned();
@@ -139,7 +139,7 @@ fn take_away(folder: &Path, path: &str) -> Result<()> {
 /// Copies a tree into a new folder `to`, with its sidecar beside it.
 pub fn export(store: &Store, what: &Publication<'_>, to: &Path) -> Result<()> {
     ensure!(
-        !what.tree.identified,
+        !what.tree.is_identified(),
         "{}.{} holds identified data, which never leaves the store; `show --path` says where it lies",
         what.task,
         what.port
@@ -160,6 +160,7 @@ pub fn export(store: &Store, what: &Publication<'_>, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
     use std::fs::File;
     use std::io::Write as _;
 
@@ -178,7 +179,7 @@ mod tests {
         fn tree(&self, files: &[(&str, &str)]) -> Tree {
             let files = files.iter().map(|(path, text)| ((*path).to_owned(), self.store.put_bytes(text.as_bytes()).unwrap())).collect();
             self.store.sync().unwrap();
-            Tree { files, identified: false }
+            Tree { files, level: Level::Released }
         }
 
         fn publish(&self, tree: &Tree, overwrite: bool) -> Result<Outcome> {
@@ -215,7 +216,7 @@ mod tests {
         fs::remove_file(bench.root.path().join("results/t")).unwrap();
         assert_eq!(bench.publish(&two, false).unwrap(), Outcome::Written(1));
         let sidecar = Sidecar::read(&bench.root.path().join("results/t.tomograph.json")).unwrap();
-        assert_eq!((sidecar.files["t"], sidecar.level.as_str(), sidecar.key), (Digest::of(b"2"), "released", two.digest()));
+        assert_eq!((sidecar.files["t"], sidecar.level, sidecar.key), (Digest::of(b"2"), Level::Released, two.digest()));
     }
 
     #[test]
@@ -281,12 +282,12 @@ mod tests {
     fn identified_data_and_the_store_itself_are_refused() {
         let bench = Bench::new();
         let mut tree = bench.tree(&[("x", "1")]);
-        tree.identified = true;
+        tree.level = Level::Identified;
         assert!(format!("{:#}", bench.publish(&tree, true).unwrap_err()).contains("never leaves the store"));
         let key = tree.digest();
         let what = Publication { task: "import", kind: "k", key: &key, port: "p", tree: &tree, to: "cache/blobs/x" };
         assert!(export(&bench.store, &what, &bench.root.path().join("out")).is_err() && !bench.root.path().join("out").exists());
-        let open = Tree { identified: false, ..tree.clone() };
+        let open = Tree { level: Level::Released, ..tree.clone() };
         let what = Publication { tree: &open, ..what };
         assert!(format!("{:#}", publish(&bench.store, bench.root.path(), &what, true).unwrap_err()).contains("inside the store"));
         export(&bench.store, &what, &bench.root.path().join("out")).unwrap();

@@ -75,7 +75,7 @@ pub fn set_aside(planner: &Planner, id: TaskId, record: &Record, outcomes: &[Out
 /// What an output lists, without a look at its other files.
 fn listed(store: &Store, output: &OutputRecord) -> Result<Option<Vec<Aside>>> {
     let Some(manifest) = store.read_blob(&output.manifest)? else { return Ok(None) };
-    let tree = Tree::from_manifest(&manifest, output.identified).context("what a task gave is no list of files")?;
+    let tree = Tree::from_manifest(&manifest, output.level).context("what a task gave is no list of files")?;
     let Some(file) = tree.files.get(QUARANTINE) else { return Ok(Some(Vec::new())) };
     store.read_blob(&file.digest)?.map(|bytes| parse(&bytes)).transpose()
 }

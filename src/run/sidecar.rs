@@ -1,7 +1,7 @@
 //! What leaves the store: files put in place whole, beside a `NAME.tomograph.json` that says what they are.
 
 use super::publish::Publication;
-use crate::content::{Digest, FileRef};
+use crate::content::{Digest, FileRef, Level};
 use crate::store::Scratch;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -22,8 +22,7 @@ pub struct Sidecar {
     pub port: String,
     /// Key of the result.
     pub key: Digest,
-    /// `identified`, `pseudonymous` or `released`.
-    pub level: String,
+    pub level: Level,
     /// Digest of the manifest.
     pub manifest: Digest,
     /// The files, by path from the folder in which this lies.
@@ -42,8 +41,7 @@ impl Sidecar {
             kind: what.kind.to_owned(),
             port: what.port.to_owned(),
             key: *what.key,
-            // Nothing becomes pseudonymous before there is an audit: what comes from no person's data is released.
-            level: if what.tree.identified { "identified" } else { "released" }.to_owned(),
+            level: what.tree.level,
             manifest: what.tree.digest(),
             files,
             replaces: BTreeMap::new(),

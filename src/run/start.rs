@@ -100,6 +100,7 @@ impl Carried<'_, '_> {
             store,
             root: self.planner.root.clone(),
             inputs,
+            level: self.planner.level(self.id),
             coordinates: task.cell.clone(),
             threads: usize::try_from(task.needs.cpus.max(1)).unwrap_or(1),
             program: self.options.program.clone(),
@@ -200,7 +201,7 @@ impl Carried<'_, '_> {
         for (port, tree) in &made.outputs {
             let manifest = store.put_tree(tree)?;
             let files = tree.files.len() as u64;
-            outputs.insert(port.clone(), OutputRecord { manifest, files, bytes: tree.size(), identified: tree.identified });
+            outputs.insert(port.clone(), OutputRecord { manifest, files, bytes: tree.size(), level: tree.level });
         }
         self.planner.keep_sources(self.id)?;
         let kind = match &task.action {

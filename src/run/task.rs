@@ -1,6 +1,6 @@
 //! One task made ready to be carried out, and what comes of it.
 
-use crate::content::{Digest, Tree};
+use crate::content::{Digest, Level, Tree};
 use crate::stage::{Coordinates, Inputs, Note};
 use crate::store::Store;
 use anyhow::{Result, ensure};
@@ -16,6 +16,8 @@ pub(super) struct Job<'a> {
     /// Project root.
     pub(super) root: PathBuf,
     pub(super) inputs: Inputs,
+    /// Of what it makes.
+    pub(super) level: Level,
     pub(super) coordinates: Coordinates,
     /// Threads it may use.
     pub(super) threads: usize,
@@ -43,6 +45,7 @@ impl<'a> Job<'a> {
             store: self.store,
             root: self.root.clone(),
             inputs,
+            level: self.level,
             coordinates: self.coordinates.clone(),
             threads: self.threads,
             program: self.program.clone(),
@@ -70,11 +73,6 @@ impl<'a> Job<'a> {
             Some(deadline) if deadline.left().is_zero() => Err(deadline.over()),
             _ => Ok(()),
         }
-    }
-
-    /// Whether what a kind makes of these inputs holds people's data. `report.*` shows sums only (DESIGN rule 13).
-    pub(super) fn identified(&self, kind: &str) -> bool {
-        self.inputs.identified() && !kind.starts_with("report.")
     }
 }
 

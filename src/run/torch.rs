@@ -39,7 +39,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker:
         std::fs::create_dir_all(order.outputs.join(port.name)).context("cannot make a folder in the store")?;
     }
     converse(job, worker, &order, scratch.path(), &mut |_| bail!("tomograph-torch answered with an item where there are none"))?;
-    take_outputs(job, kind.outputs.iter().map(|port| port.name), &order.outputs, job.identified(kind.name))
+    take_outputs(job, kind.outputs.iter().map(|port| port.name), &order.outputs, job.level)
 }
 
 /// The order for all of a task.

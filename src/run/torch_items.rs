@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt as _;
 /// Does the work of a torch kind that works item by item.
 pub(super) fn carry_out(job: &Job, kind: &Kind, ports: TorchItems, params: &dyn Configured, worker: &Worker) -> Result<Made> {
     let map = params.as_map().with_context(|| format!("{} declares no items", kind.name))?;
-    let what = What { name: kind.name, revision: kind.revision, params: &params.params(), identified: job.identified(kind.name) };
+    let what = What { name: kind.name, revision: kind.revision, params: &params.params(), level: job.level };
     let known = Known::look(job, &what, map, ports.items)?;
     let mut treated: Vec<Option<Treated>> = (0..known.items.len()).map(|at| known.get(at)).collect();
     let missing: Vec<usize> = (0..treated.len()).filter(|at| treated[*at].is_none()).collect();

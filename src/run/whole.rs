@@ -48,13 +48,14 @@ pub(super) fn carry_out(job: &Job, kind: &'static Kind, params: &Arc<dyn Configu
         }
         job.check()?;
     }
-    take_outputs(job, kind.outputs.iter().map(|port| port.name), scratch.path(), job.identified(kind.name))
+    take_outputs(job, kind.outputs.iter().map(|port| port.name), scratch.path(), job.level)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::task::Deadline;
     use super::*;
+    use crate::content::Level;
     use crate::stage::{Artifact, Coordinates, Inputs, Params, Port, Whole};
     use crate::store::Store;
     use std::sync::atomic::AtomicBool;
@@ -91,6 +92,7 @@ mod tests {
                 store: &store,
                 root: folder.path().to_owned(),
                 inputs: Inputs::default(),
+                level: Level::Released,
                 coordinates: Coordinates::new(),
                 threads: 1,
                 program: "tomograph".into(),

@@ -1,7 +1,7 @@
 //! What a running kind may see of the world.
 
 use super::Coordinates;
-use crate::content::Tree;
+use crate::content::{Level, Tree};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -58,9 +58,14 @@ impl Inputs {
         self.0.get(port).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether any part holds people's data.
+    /// That of the part which is closest to people.
+    pub fn level(&self) -> Level {
+        self.0.values().flatten().map(|part| part.tree.level).max().unwrap_or_default()
+    }
+
+    /// Whether any part holds what must enter no message.
     pub fn identified(&self) -> bool {
-        self.0.values().flatten().any(|part| part.tree.identified)
+        self.level().is_identified()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Items: the rows that a map kind treats alone.
 
 use super::{Inputs, Part};
-use crate::content::FileRef;
+use crate::content::{FileRef, Level};
 use crate::table::Table;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -20,8 +20,8 @@ pub struct Item {
     pub files: Vec<ItemFile>,
     /// Its row in the leading port's index, every column but `item`. Only those of [`super::Map::reads`] may be read by `each`.
     pub row: BTreeMap<String, String>,
-    /// Whether the item comes from people's data: then no path or value of it enters a message.
-    pub identified: bool,
+    /// How close the item is to people.
+    pub level: Level,
 }
 
 impl Item {
@@ -105,8 +105,8 @@ pub struct Aside {
 
 /// The item that `name` (a path inside the source, a UID, a value of a table's `item` column) gives at import: the name itself, or,
 /// from an identified source, the first 24 hexadecimal digits of a keyed hash of it.
-pub fn item_name(identified: bool, name: &str) -> String {
-    match identified {
+pub fn item_name(level: Level, name: &str) -> String {
+    match level.is_identified() {
         false => name.to_owned(),
         true => blake3::Hash::from_bytes(blake3::derive_key("tomograph item 1", name.as_bytes())).to_hex()[..24].to_owned(),
     }
@@ -135,7 +135,7 @@ pub fn rows_with_files(inputs: &Inputs, ports: &[&str]) -> Result<Vec<Item>> {
         items.retain(|item| others.contains_key(&item.item) || !aside.contains(&item.item));
         for item in &mut items {
             item.files.extend(others.get(&item.item).cloned());
-            item.identified |= part.tree.identified;
+            item.level = item.level.max(part.tree.level);
         }
     }
     Ok(items)
@@ -165,7 +165,7 @@ fn items_of(part: &Part, port: &str) -> Result<Vec<Item>> {
             item: values[at_item].clone(),
             files: vec![ItemFile { port: port.to_owned(), path: path.clone(), file: file.clone() }],
             row,
-            identified: part.tree.identified,
+            level: part.tree.level,
         });
     }
     Ok(items)

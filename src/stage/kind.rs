@@ -1,6 +1,7 @@
 //! A kind as the engine sees it: what it declares, with its params' type forgotten.
 
 use super::{Aside, Context, Each, Inputs, Item, Items, Map, Needs, Params, Port, Problem, Row, Whole};
+use crate::content::Level;
 use anyhow::{Result, bail};
 use schemars::Schema;
 use std::path::Path;
@@ -59,6 +60,8 @@ pub struct Kind {
     pub outputs: &'static [Port],
     /// See [`Params::EFFECT`].
     pub effect: bool,
+    /// See [`Params::AT_MOST`].
+    pub at_most: Level,
     /// Default needs.
     pub needs: Needs,
     /// How it works.
@@ -106,6 +109,7 @@ impl Kind {
             inputs: T::INPUTS,
             outputs: T::OUTPUTS,
             effect: T::EFFECT,
+            at_most: T::AT_MOST,
             needs: T::NEEDS,
             work,
             schema: || schemars::schema_for!(T),

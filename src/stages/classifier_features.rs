@@ -107,7 +107,7 @@ impl Items for ClassifierFeatures {
                 .map(|(column, value)| ((*column).to_owned(), value.clone()))
                 .chain([(ROW.to_owned(), at.to_string())])
                 .collect(),
-            identified: part.tree.identified,
+            level: part.tree.level,
         };
         Ok(rows.rows.iter().zip(files).enumerate().map(item).collect())
     }

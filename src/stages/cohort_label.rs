@@ -1,6 +1,7 @@
 //! `cohort.label`: an index, or an index and a table, become a cohort.
 
 use crate::cohort::{By, Labelling, label};
+use crate::content::Level;
 use crate::stage::{Artifact, Context, Params, Part, Port, Problem, Whole, item_name};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail};
@@ -92,7 +93,7 @@ impl Whole for CohortLabel {
             values: &self.values,
             keep: self.keep.as_deref(),
             aside: &quarantine(index)?.into_iter().map(|(item, [_, class, _])| (item, class)).collect(),
-            item_name: &|name| item_name(true, name),
+            item_name: &|name| item_name(Level::Identified, name),
         };
         let result = label(&index.table().context("port `index`")?, table.as_ref(), &how)?;
         let left_out = result.unmatched.rows.len();
@@ -136,6 +137,7 @@ pub(super) fn quarantine(part: &Part) -> Result<BTreeMap<String, [String; 3]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
     use crate::stages::testing::{World, chain, params};
 
     const INDEX: &[u8] = b"item\tfile\tsubject\tlabel\n1\t1.png\tp\ta\n2\t2.png\tp\tb\n3\t3.png\tq\tb\n";
@@ -149,7 +151,7 @@ mod tests {
         let outcome = world.run(&params::<CohortLabel>("mixed = 'allow'")).unwrap();
         assert_eq!(outcome.warnings, ["1 patient (p) has more than one label"]);
         assert_eq!(outcome.table("cohort", "cohort.tsv").rows.len(), 3);
-        world.inputs.0.get_mut("index").unwrap()[0].tree.identified = true;
+        world.inputs.0.get_mut("index").unwrap()[0].tree.level = Level::Identified;
         assert_eq!(chain(world.run(&params::<CohortLabel>(""))), format!("1 patient has {remedy}"));
     }
 

@@ -1,5 +1,6 @@
 //! `demo.phantom`: made-up patients with chest radiographs as DICOM, their laboratory results and lung masks.
 
+use crate::content::Level;
 use crate::phantom::{Person, Radiograph};
 use crate::stage::{Artifact, Context, Params, Port, Problem, Whole, item_name};
 use crate::table::Table;
@@ -109,7 +110,7 @@ impl Phantom {
         for exam in &person.exams {
             let made = Radiograph::make(self.seed, person, exam, self.side as usize)?;
             cx.write("files", &format!("{}/{}/IM{}.dcm", person.id, exam.date, exam.number), &made.dicom)?;
-            let item = item_name(false, &made.sop_instance_uid);
+            let item = item_name(Level::Released, &made.sop_instance_uid);
             let file = format!("{item}.png");
             let (columns, height) = (u32::try_from(made.columns)?, u32::try_from(made.rows)?);
             let mut png = Vec::new();

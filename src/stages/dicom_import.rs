@@ -73,7 +73,7 @@ impl Items for DicomImport {
                 item: names::item_of_file(&file.digest),
                 files: vec![ItemFile { port: "files".to_owned(), path: path.clone(), file: file.clone() }],
                 row: BTreeMap::new(),
-                identified: tree.identified,
+                level: tree.level,
             })
             .collect())
     }
@@ -115,7 +115,7 @@ impl Map for DicomImport {
         }
         let (name, instance) = match header.sop_instance_uid.as_str() {
             "" => (item.item.clone(), item.item.clone()),
-            uid => (item_name(item.identified, uid), names::component(uid)),
+            uid => (item_name(item.level, uid), names::component(uid)),
         };
         let file = format!("{}/{}/{instance}.dcm", names::component(&header.subject), names::component(&header.study_instance_uid));
         let mut row = vec![
@@ -137,6 +137,7 @@ const _: () = assert!(DicomImport::WRITES.len() == FIELDS.len() + 7, "every head
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
     use crate::phantom::{Person, Radiograph};
     use crate::stages::testing::World;
     use crate::table::Table;
@@ -171,9 +172,9 @@ mod tests {
         let person = Person::draw(1, 1, 1.0);
         let radiograph = Radiograph::make(1, &person, &person.exams[0], 32).unwrap();
         let mut world = World::new();
-        world.connect("files", &[("a", &radiograph.dicom)]).tree.identified = true;
+        world.connect("files", &[("a", &radiograph.dicom)]).tree.level = Level::Identified;
         let tree = world.map(&DicomImport {}).unwrap();
         let index = Table::from_tsv(&tree.read("index.tsv").unwrap()).unwrap();
-        assert_eq!(index.rows[0][index.column("item").unwrap()], item_name(true, &radiograph.sop_instance_uid));
+        assert_eq!(index.rows[0][index.column("item").unwrap()], item_name(Level::Identified, &radiograph.sop_instance_uid));
     }
 }

@@ -192,6 +192,7 @@ impl ImagesImport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
     use crate::stages::testing::{World, chain, params};
     use crate::table::Table;
 
@@ -221,11 +222,11 @@ mod tests {
     #[test]
     fn an_identified_source_gives_hashed_items_and_silent_messages() {
         let mut world = world("file,item\na/1.png,Meyer\nMeyer.png,x\n");
-        world.inputs.0.get_mut("table").unwrap()[0].tree.identified = true;
+        world.inputs.0.get_mut("table").unwrap()[0].tree.level = Level::Identified;
         let error = chain(world.map(&params::<ImagesImport>("")));
         assert!(error.ends_with(": row 2, column `file`: the file it names (name withheld) is not in the source"), "{error}");
         assert!(error.starts_with("file ") && !error.contains("labels"), "{error}");
-        world.connect("table", &[("labels.csv", b"file,item\na/1.png,Meyer\n")]).tree.identified = true;
+        world.connect("table", &[("labels.csv", b"file,item\na/1.png,Meyer\n")]).tree.level = Level::Identified;
         let item = params::<ImagesImport>("").items(&world.inputs).unwrap().remove(0).item;
         assert_eq!((item.len(), item.contains("Meyer")), (24, false));
     }

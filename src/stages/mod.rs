@@ -51,6 +51,18 @@ pub static KINDS: &[Kind] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
+
+    #[test]
+    fn few_kinds_give_less_than_the_level_that_came_in() {
+        let lower = KINDS.iter().filter(|kind| kind.at_most < Level::Identified).map(|kind| (kind.name, kind.at_most));
+        let allowed = |(name, level): &(&str, Level)| match *level {
+            Level::Released => name.starts_with("report.") || *name == "review.release",
+            _ => *name == "dicom.audit",
+        };
+        let wrong: Vec<_> = lower.filter(|one| !allowed(one)).collect();
+        assert!(wrong.is_empty(), "DESIGN rule 13 names who lowers a level: {wrong:?}");
+    }
 
     #[test]
     fn every_revision_after_the_first_says_what_it_changed() {

@@ -73,8 +73,8 @@ impl Whole for NpyImport {
             let Stack { height, width, .. } = source.stack;
             let pixels = source.stack.image(*number).with_context(|| format!("{}: image {number}", source.name))?;
             let name = format!("{}-{}-{number:06}", CLASSES[source.class].1, SETS[source.set]);
-            let item = item_name(part.tree.identified, &format!("seed {} {name}", self.seed));
-            let item = if part.tree.identified { item } else { name };
+            let item = item_name(part.tree.level, &format!("seed {} {name}", self.seed));
+            let item = if part.tree.is_identified() { item } else { name };
             let file = format!("{item}.png");
             cx.write("images", &file, &encode_png16(width, height, &pixels)?)?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;

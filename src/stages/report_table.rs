@@ -1,5 +1,6 @@
 //! `report.table`: metrics of many runs become a table.
 
+use crate::content::Level;
 use crate::report::{Metrics, Report, Run, csv, latex, markdown};
 use crate::stage::{Artifact, Context, Params, Part, Port, Problem, Whole, show_coordinates};
 use crate::table::Table;
@@ -54,6 +55,8 @@ impl Params for ReportTable {
         Port::one("table", &[Artifact::Table], "table.csv: a row per run, then mean and sd per group"),
         Port::one("report", &[Artifact::Report], "table.md to read, table.tex (booktabs) to print"),
     ];
+    // It hides small counts, and what gives them away.
+    const AT_MOST: Level = Level::Released;
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -71,7 +74,7 @@ impl Whole for ReportTable {
     fn run(&self, cx: &Context) -> Result<()> {
         let runs: Vec<Run> = cx.inputs.many("runs").iter().map(read).collect::<Result<Vec<_>>>()?.concat();
         ensure!(!runs.is_empty(), "nothing is connected to port `runs`");
-        let min_count = if cx.inputs.identified() { self.min_count } else { 0 };
+        let min_count = if cx.inputs.level() > Level::Released { self.min_count } else { 0 };
         let report = Report::new(&runs, &self.columns(&runs)?, &self.over, min_count);
         cx.write("table", "table.csv", &csv(&report)?)?;
         cx.write("report", "table.md", markdown(&report, self.digits).as_bytes())?;

@@ -8,7 +8,7 @@ use super::files::{Damaged, make_parent};
 use super::hash::hash;
 use super::pack::Tag;
 use super::{Store, lock};
-use crate::content::{Digest, FileRef, Place, Tree};
+use crate::content::{Digest, FileRef, Level, Place, Tree};
 use crate::crash::crash_point;
 use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
@@ -34,7 +34,7 @@ impl Store {
     ///
     /// It must lie in a [`super::Scratch`] of this store and nobody may write to it any more. Links and special files are an
     /// error that names the path inside the folder; empty folders leave no trace.
-    pub fn put_folder(&self, folder: &Path, identified: bool) -> Result<Tree> {
+    pub fn put_folder(&self, folder: &Path, level: Level) -> Result<Tree> {
         self.check_writable()?;
         let mut found = Vec::new();
         list(folder, "", &mut found).context("cannot take the outputs in")?;
@@ -43,7 +43,7 @@ impl Store {
         let hashed = hashed?;
         crash_point!("blob-written");
         let mut moves: BTreeMap<Digest, PathBuf> = BTreeMap::new();
-        let mut tree = Tree { files: BTreeMap::new(), identified };
+        let mut tree = Tree { files: BTreeMap::new(), level };
         for (name, mut file, path) in hashed {
             if file.size < SMALL {
                 let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
@@ -277,7 +277,7 @@ mod tests {
     fn a_folder_goes_in_and_comes_back() {
         let (_folder, store) = new_store();
         let files = [("index.tsv", "item\n"), ("a/one.png", &long("1")), ("a/two.png", &long("2")), ("b/one.png", &long("1"))];
-        let tree = store.put_folder(folder_of(&store, &files).path(), true).unwrap();
+        let tree = store.put_folder(folder_of(&store, &files).path(), Level::Identified).unwrap();
         assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/one.png", "a/two.png", "b/one.png", "index.tsv"]);
         for (name, text) in files {
             assert_eq!(tree.read(name).unwrap(), text.as_bytes());
@@ -289,8 +289,8 @@ mod tests {
         let manifest = store.put_tree(&tree).unwrap();
         store.sync().unwrap();
         assert_eq!((manifest, count_blobs(&store)), (tree.digest(), 2));
-        assert_eq!(store.tree(&manifest, true).unwrap().unwrap(), tree);
-        assert_eq!(store.put_folder(folder_of(&store, &files).path(), true).unwrap(), tree);
+        assert_eq!(store.tree(&manifest, Level::Identified).unwrap().unwrap(), tree);
+        assert_eq!(store.put_folder(folder_of(&store, &files).path(), Level::Identified).unwrap(), tree);
         assert_eq!(count_blobs(&store), 2);
         let own = store.own_file(&tree.files["index.tsv"]).unwrap();
         assert_eq!((fs::read(&own).unwrap(), count_blobs(&store)), (b"item\n".to_vec(), 3));
@@ -301,16 +301,16 @@ mod tests {
         let (_folder, store) = new_store();
         let files: Vec<(String, String)> = (0..100).map(|at| (format!("{at}"), long(&format!("text {at}")))).collect();
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let tree = store.put_folder(folder_of(&store, &files).path(), false).unwrap();
+        let tree = store.put_folder(folder_of(&store, &files).path(), Level::Released).unwrap();
         let manifest = store.put_tree(&tree).unwrap();
         store.sync().unwrap();
         fs::remove_file(&tree.files["7"].place.file).unwrap();
-        assert_eq!(store.tree(&manifest, false).unwrap(), None);
+        assert_eq!(store.tree(&manifest, Level::Released).unwrap(), None);
         File::create(&tree.files["7"].place.file).unwrap();
-        assert_eq!(store.tree(&manifest, false).unwrap(), None);
-        store.put_folder(folder_of(&store, &files).path(), false).unwrap();
-        assert_eq!(store.tree(&manifest, false).unwrap(), Some(tree));
-        assert_eq!(store.tree(&Digest::of(b"never"), false).unwrap(), None);
+        assert_eq!(store.tree(&manifest, Level::Released).unwrap(), None);
+        store.put_folder(folder_of(&store, &files).path(), Level::Released).unwrap();
+        assert_eq!(store.tree(&manifest, Level::Released).unwrap(), Some(tree));
+        assert_eq!(store.tree(&Digest::of(b"never"), Level::Released).unwrap(), None);
     }
 
     #[test]
@@ -318,14 +318,14 @@ mod tests {
         let (outside, store) = new_store();
         let scratch = folder_of(&store, &[("a/x", "1")]);
         std::os::unix::fs::symlink("x", scratch.path().join("a/y")).unwrap();
-        let error = store.put_folder(scratch.path(), false).unwrap_err();
+        let error = store.put_folder(scratch.path(), Level::Released).unwrap_err();
         assert!(format!("{error:#}").contains("`a/y` is a link"), "{error:#}");
 
         let theirs = outside.path().join("theirs");
         File::create(&theirs).unwrap().write_all(b"mine").unwrap();
         let scratch = store.scratch().unwrap();
         fs::hard_link(&theirs, scratch.path().join("x")).unwrap();
-        let tree = store.put_folder(scratch.path(), false).unwrap();
+        let tree = store.put_folder(scratch.path(), Level::Released).unwrap();
         File::create(&theirs).unwrap().write_all(b"changed").unwrap();
         assert_eq!(tree.read("x").unwrap(), b"mine");
     }
@@ -358,6 +358,6 @@ mod tests {
         File::create(&file.place.file).unwrap().write_all(b"wrong").unwrap();
         assert!(store.read_blob(&file.digest).unwrap_err().downcast_ref::<Damaged>().is_some());
         let file = store.put_bytes(b"no manifest").unwrap();
-        assert!(store.tree(&file.digest, false).unwrap_err().downcast_ref::<Damaged>().is_some());
+        assert!(store.tree(&file.digest, Level::Released).unwrap_err().downcast_ref::<Damaged>().is_some());
     }
 }

@@ -285,6 +285,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Level;
 
     /// A store in a temporary folder, which lasts as long as the first value.
     pub(super) fn new_store() -> (tempfile::TempDir, Store) {
@@ -336,7 +337,7 @@ mod tests {
             store.scratch().err(),
             store.state(&key).err(),
             store.log_file(&key).err(),
-            store.put_folder(Path::new("/"), false).err(),
+            store.put_folder(Path::new("/"), Level::Released).err(),
         ];
         for error in errors {
             let expected = format!("the store {} is read-only (read-only file system): make it", store.root().display());

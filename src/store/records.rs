@@ -5,7 +5,7 @@
 use super::files::Damaged;
 use super::pack::{Spot, Tag, open_packs};
 use super::{Store, lock};
-use crate::content::Digest;
+use crate::content::{Digest, Level};
 use crate::crash::crash_point;
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
@@ -84,8 +84,9 @@ pub struct OutputRecord {
     pub files: u64,
     /// Sum of their sizes.
     pub bytes: u64,
-    /// Whether they hold people's data.
-    pub identified: bool,
+    /// How close they are to people.
+    #[serde(alias = "identified")]
+    pub level: Level,
 }
 
 /// What became of a record that was published.
@@ -238,7 +239,7 @@ mod tests {
     use super::*;
 
     fn record(output: &str, seconds: f64) -> Record {
-        let output = OutputRecord { manifest: Digest::of(output.as_bytes()), files: 1, bytes: 2, identified: false };
+        let output = OutputRecord { manifest: Digest::of(output.as_bytes()), files: 1, bytes: 2, level: Level::Released };
         Record {
             version: Record::VERSION,
             key: Digest::of(b"key"),

@@ -4,7 +4,7 @@ use super::Store;
 use super::blobs::{SMALL, has_size};
 use super::files::Damaged;
 use super::pack::Tag;
-use crate::content::{Digest, Place, Tree};
+use crate::content::{Digest, Level, Place, Tree};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use std::path::Path;
@@ -16,18 +16,18 @@ impl Store {
     }
 
     /// The tree of a manifest, with places in this store; none where the manifest or one of its blobs is gone or cut short.
-    pub fn tree(&self, manifest: &Digest, identified: bool) -> Result<Option<Tree>> {
-        self.tree_where(manifest, identified, &has_size)
+    pub fn tree(&self, manifest: &Digest, level: Level) -> Result<Option<Tree>> {
+        self.tree_where(manifest, level, &has_size)
     }
 
     /// The same for a run that relies on it without naming the result it is of.
-    pub fn kept_tree(&self, manifest: &Digest, identified: bool) -> Result<Option<Tree>> {
-        self.tree_where(manifest, identified, &|place, size| self.hold.keep(place, size))
+    pub fn kept_tree(&self, manifest: &Digest, level: Level) -> Result<Option<Tree>> {
+        self.tree_where(manifest, level, &|place, size| self.hold.keep(place, size))
     }
 
-    fn tree_where(&self, manifest: &Digest, identified: bool, is_there: &(dyn Fn(&Path, u64) -> bool + Sync)) -> Result<Option<Tree>> {
+    fn tree_where(&self, manifest: &Digest, level: Level, is_there: &(dyn Fn(&Path, u64) -> bool + Sync)) -> Result<Option<Tree>> {
         let Some(bytes) = self.read_blob(manifest)? else { return Ok(None) };
-        let Some(mut tree) = Tree::from_manifest(&bytes, identified) else {
+        let Some(mut tree) = Tree::from_manifest(&bytes, level) else {
             bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() });
         };
         let wanted: Vec<(Digest, u64)> = tree.files.values().map(|file| (file.digest, file.size)).collect();

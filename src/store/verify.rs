@@ -222,7 +222,7 @@ impl Store {
                 Err(error) if error.is::<Damaged>() => return Ok(true),
                 manifest => manifest?,
             };
-            let tree = manifest.and_then(|bytes| crate::content::Tree::from_manifest(&bytes, output.identified));
+            let tree = manifest.and_then(|bytes| crate::content::Tree::from_manifest(&bytes, output.level));
             if tree.is_some_and(|tree| tree.files.values().any(|file| lost.contains(&file.digest))) {
                 return Ok(true);
             }

@@ -64,6 +64,7 @@ mod tidy;
 #[cfg(feature = "torch")]
 mod tuning;
 mod weights;
+mod whence;
 mod words;
 
 fn main() -> ExitCode {
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         tuning::trials(),
         weights::trials(),
+        whence::trials(),
         words::trials(),
     ];
     let mut all: Vec<Trial> = files.into_iter().flatten().collect();

@@ -40,7 +40,7 @@ impl ImagesImport {
         let table = part.table()?;
         let columns = self.columns(&table)?;
         ensure!(!table.rows.is_empty(), "the table has a header but no rows");
-        let identified = files.tree.identified || part.tree.identified;
+        let level = files.tree.level.max(part.tree.level);
         let folder = part.tree.only_file().ok().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
         let (mut items, mut missing) = (Vec::with_capacity(table.rows.len()), Vec::new());
         let (mut seen, mut masked) = (HashMap::new(), HashMap::new());
@@ -70,16 +70,16 @@ impl ImagesImport {
             }
             let name = columns.item.map_or(path.as_str(), |at| row[at].as_str());
             ensure!(!name.is_empty(), "row {} has no value in column `{}`", number + 1, table.columns[columns.item.unwrap_or(0)]);
-            let item = item_name(identified, name);
+            let item = item_name(level, name);
             if let Some(earlier) = seen.insert(item.clone(), number) {
                 let by = columns.item.map_or(&self.file, |at| &table.columns[at]);
                 bail!("rows {} and {} name the same image (column `{by}`): each must stand there once", earlier + 1, number + 1);
             }
             let files = std::iter::once(ItemFile { port: "files".to_owned(), path, file }).chain(masks).collect();
-            items.push(Item { item, files, row: columns.carry(&table, row), identified });
+            items.push(Item { item, files, row: columns.carry(&table, row), level });
         }
         if let Some((row, at)) = missing.first() {
-            bail!(lacks(files, identified, *row, &table.columns[*at], &table.rows[*row][*at], missing.len()));
+            bail!(lacks(files, level.is_identified(), *row, &table.columns[*at], &table.rows[*row][*at], missing.len()));
         }
         Ok(items)
     }

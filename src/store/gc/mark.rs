@@ -2,7 +2,7 @@
 
 use super::survey::Survey;
 use super::{Contents, Said};
-use crate::content::{Digest, Tree};
+use crate::content::{Digest, Level, Tree};
 use anyhow::Result;
 use std::collections::HashSet;
 
@@ -170,7 +170,7 @@ impl Mark {
 impl Survey {
     /// The files that a manifest lists; none where it is gone.
     pub(super) fn files_of(&self, manifest: &Digest) -> Result<Vec<Digest>> {
-        let tree = self.read(manifest)?.and_then(|bytes| Tree::from_manifest(&bytes, false));
+        let tree = self.read(manifest)?.and_then(|bytes| Tree::from_manifest(&bytes, Level::Released));
         Ok(tree.map(|tree| tree.files.into_values().map(|file| file.digest).collect()).unwrap_or_default())
     }
 }

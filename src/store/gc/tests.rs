@@ -3,7 +3,7 @@
 use super::super::tests::new_store;
 use super::super::{NamedRun, OutputRecord, Record};
 use super::*;
-use crate::content::Tree;
+use crate::content::{Level, Tree};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +34,7 @@ fn content(number: u8) -> Vec<u8> {
 fn put(store: &Store, number: u8, contents: &[u8], more: &str, parts: &[u8]) -> Digest {
     let key = Digest::of(&[number, 255]);
     let files = contents.iter().map(|one| (format!("{one}"), store.put_bytes(&content(*one)).unwrap())).collect();
-    let tree = Tree { files, identified: false };
+    let tree = Tree { files, level: Level::Released };
     let manifest = store.put_tree(&tree).unwrap();
     let record = Record {
         version: Record::VERSION,
@@ -43,7 +43,7 @@ fn put(store: &Store, number: u8, contents: &[u8], more: &str, parts: &[u8]) -> 
         kind: "k".to_owned(),
         task: format!("stage{number}[a=1]"),
         pipeline: "p".to_owned(),
-        outputs: BTreeMap::from([("o".to_owned(), OutputRecord { manifest, files: 1, bytes: 1, identified: false })]),
+        outputs: BTreeMap::from([("o".to_owned(), OutputRecord { manifest, files: 1, bytes: 1, level: Level::Released })]),
         started: utc(SystemTime::now() - Duration::from_secs(10)),
         seconds: 0.0,
         host: String::new(),
@@ -262,7 +262,7 @@ proptest! {
             let records = store.records(key).unwrap();
             prop_assert_eq!(records.len(), usize::from(kept.contains(&at)));
             for output in records.iter().flat_map(|record| record.outputs.values()) {
-                prop_assert!(store.tree(&output.manifest, false).unwrap().is_some());
+                prop_assert!(store.tree(&output.manifest, Level::Released).unwrap().is_some());
             }
         }
         prop_assert_eq!(store.garbage(&options, &Plain).unwrap().frees.total(), 0);

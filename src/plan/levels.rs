@@ -1,0 +1,53 @@
+//! Levels: how close what each task gives is to people, from the graph and its sources as they are now (DESIGN rule 13).
+//!
+//! What a record says counts for results that no task of the pipeline stands for any more; here it is never asked.
+
+use super::Planner;
+use crate::content::Level;
+use crate::pipeline::{Action, Edge, Origin, Pipeline, SourceId, TaskId};
+
+impl Planner<'_> {
+    /// That of what a task gives.
+    pub fn level(&self, id: TaskId) -> Level {
+        self.levels[id.0]
+    }
+
+    /// That of a source: as it was looked at, or as strict as it may be.
+    pub fn source_level(&self, id: SourceId) -> Level {
+        match &self.sources[id.0] {
+            Some(found) => found.tree.level,
+            None => Level::of_people(self.pipeline.sources[id.0].phi),
+        }
+    }
+
+    /// Whether a task takes in what is of people.
+    pub fn reads_people(&self, id: TaskId) -> bool {
+        taken_in(self.pipeline, id, &self.levels, &|source| self.source_level(source)) > Level::Released
+    }
+
+    pub(super) fn find_levels(&self) -> Vec<Level> {
+        levels(self.pipeline, &|source| self.source_level(source))
+    }
+}
+
+/// What every task gives: the strictest of what it takes in, and no stricter than its kind gives anything.
+pub fn levels(pipeline: &Pipeline, of_source: &dyn Fn(SourceId) -> Level) -> Vec<Level> {
+    let mut levels = Vec::with_capacity(pipeline.tasks.len());
+    for (at, task) in pipeline.tasks.iter().enumerate() {
+        let at_most = match &task.action {
+            Action::Kind { kind, .. } => kind.at_most,
+            Action::Command(_) => Level::Identified,
+        };
+        levels.push(taken_in(pipeline, TaskId(at), &levels, of_source).min(at_most));
+    }
+    levels
+}
+
+/// The strictest of what a task takes in, all before it being known.
+fn taken_in(pipeline: &Pipeline, id: TaskId, levels: &[Level], of_source: &dyn Fn(SourceId) -> Level) -> Level {
+    let of = |edge: &Edge| match edge.origin {
+        Origin::Source { source, .. } => of_source(source),
+        Origin::Task { task, .. } => levels[task.0],
+    };
+    pipeline.tasks[id.0].inputs.values().flatten().map(of).max().unwrap_or_default()
+}
