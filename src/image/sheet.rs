@@ -83,7 +83,7 @@ fn write_tile(body: &mut String, tile: &Tile, (left, top): (u32, u32), side: u32
         writeln!(body, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.2\"/>")?;
     }
     for (at, line) in tile.caption.iter().enumerate() {
-        text(body, 0, height + LINE * (at as u32 + 1) - 2, "#e0e0e0", 11, &ending(line, side as usize / 6))?;
+        text(body, 0, height + LINE * (at as u32 + 1) - 2, "#e0e0e0", 11, &ending(line, side as usize / 7))?;
     }
     writeln!(body, "</g>")?;
     Ok(())

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// The grey channel is repeated three times. Behind the backbone come global pooling, dense layers with ReLU, and softmax (or a
 /// sigmoid per label). The defaults are those of Alzate-Grisales et al., Scientific Data 9:757 (2022): Adam, cross-entropy, no
-/// augmentation. No test data can be connected. Where `weights` is connected (a Keras file, with or without top, or a model that
+/// augmentation. Test data reach nothing but the port `peek`. Where `weights` is connected (a Keras file, with or without top, or a model that
 /// this kind trained), the backbone starts from it, else from Glorot-uniform numbers: a head trained first with `trains = "head"`
 /// and then everything with `load = "all"` at a tenth of the rate is two stages. A training that was killed goes on from its
 /// last state; on the CPU, with the same number of threads, its result is the same to the last bit. The figures of the training
@@ -231,6 +231,14 @@ impl Params for ClassifierTrain {
         Port::one("validation", &[Artifact::Arrays], "images that pick the epoch, or their features").with_roles(&[Role::Validation]),
         Port::one("weights", &[Artifact::Files, Artifact::Model], "a Keras file or a trained model that the backbone starts from")
             .optional(),
+        Port::one(
+            "peek",
+            &[Artifact::Arrays],
+            "test images that pick the epoch in the place of the validation set, only to repeat what the paper's code did: what follows is \
+             marked `selected on test`",
+        )
+        .with_roles(&[Role::Test])
+        .optional(),
     ];
     const OUTPUTS: &'static [Port] = &[
         Port::one("model", &[Artifact::Model], "the kept epoch"),

@@ -167,10 +167,10 @@ impl Arrays {
                 values.extend(features.iter().map(|bytes| f32::from_le_bytes(*bytes)));
             } else if self.wide {
                 let (image, _) = image.as_chunks::<4>();
-                push(&mut values, image.iter().map(|bytes| f32::from_le_bytes(*bytes)), normalise, 1.0);
+                spread(&mut values, image.iter().map(|bytes| f32::from_le_bytes(*bytes)), normalise, 1.0);
             } else {
                 let (image, _) = image.as_chunks::<2>();
-                push(&mut values, image.iter().map(|bytes| f32::from(u16::from_le_bytes(*bytes))), normalise, f32::from(u16::MAX));
+                spread(&mut values, image.iter().map(|bytes| f32::from(u16::from_le_bytes(*bytes))), normalise, f32::from(u16::MAX));
             }
         }
         let (values, count) = (Tensor::from_slice(&values), rows.len() as i64);
@@ -228,7 +228,7 @@ fn truth(bytes: &[u8], classes: Vec<String>, labels: Option<Vec<String>>) -> Res
     Ok((Truth::Classes(of.to_vec()), count, classes))
 }
 
-fn push(values: &mut Vec<f32>, pixels: impl Iterator<Item = f32> + Clone, normalise: Normalise, full: f32) {
+pub(crate) fn spread(values: &mut Vec<f32>, pixels: impl Iterator<Item = f32> + Clone, normalise: Normalise, full: f32) {
     let (low, high) = match normalise {
         Normalise::MinMax => {
             pixels.clone().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
@@ -264,11 +264,11 @@ mod tests {
     fn an_image_is_stretched_to_its_own_range_or_the_full_one() {
         let image = [1000.0f32, 3000.0, 2000.0];
         let mut values = Vec::new();
-        push(&mut values, image.iter().copied(), Normalise::MinMax, 65535.0);
+        spread(&mut values, image.iter().copied(), Normalise::MinMax, 65535.0);
         assert_eq!(values, [0.0, 255.0, 127.5]);
         values.clear();
-        push(&mut values, [7.0f32; 3].iter().copied(), Normalise::MinMax, 65535.0);
-        push(&mut values, [65535.0f32].iter().copied(), Normalise::FullRange, 65535.0);
+        spread(&mut values, [7.0f32; 3].iter().copied(), Normalise::MinMax, 65535.0);
+        spread(&mut values, [65535.0f32].iter().copied(), Normalise::FullRange, 65535.0);
         assert_eq!(values, [0.0, 0.0, 0.0, 255.0]);
     }
 }

@@ -14,6 +14,9 @@ use tomograph::stages::classifier_train::Task;
 struct Metrics<'a> {
     role: &'a str,
     n: usize,
+    /// `test` where test images picked the model's epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    selected_on: Option<&'a str>,
     classes: &'a [String],
     metrics: Vec<Metric>,
     /// `[truth][decision]`.
@@ -46,7 +49,14 @@ pub(crate) fn evaluate(params: &ClassifierEvaluate, job: &Job) -> Result<()> {
         job.cx.warn(format!("{name} has no value on these {n} images: a class is absent, or never decided on"));
     }
     let counts = if arrays.task() == Task::Classes { predicted.confusion(&arrays).counts } else { Vec::new() };
-    let metrics = Metrics { role: &arrays.role, n, classes: &arrays.classes, metrics: figures, confusion: counts };
+    let metrics = Metrics {
+        role: &arrays.role,
+        n,
+        selected_on: recipe.selected_on.as_deref(),
+        classes: &arrays.classes,
+        metrics: figures,
+        confusion: counts,
+    };
     let mut json = serde_json::to_vec(&metrics)?;
     json.push(b'\n');
     job.cx.write("metrics", "metrics.json", &json)?;

@@ -27,6 +27,7 @@ mod optimiser;
 mod parity;
 mod pixels;
 mod precision;
+mod predict;
 mod predicted;
 mod pretrained;
 mod recipe;

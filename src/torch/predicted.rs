@@ -7,6 +7,16 @@ use tomograph::stages::classifier_train::Task;
 use tomograph::stats::{Confusion, auc};
 use tomograph::table::Table;
 
+/// The probability of each class or label, by row of logits `[n, k]`. In double precision, so that sure scores do not become equal ones.
+pub(crate) fn scores(logits: &Tensor, task: Task) -> Result<Vec<Vec<f64>>> {
+    let logits = logits.detach().to_device(Device::Cpu).to_kind(Kind::Double);
+    let shares = match task {
+        Task::Classes => logits.softmax(-1, Kind::Double),
+        Task::Labels => logits.sigmoid(),
+    };
+    Vec::<Vec<f64>>::try_from(&shares).context("cannot read the scores")
+}
+
 /// Scores by image, in the order of the arrays' rows.
 pub(crate) struct Predicted {
     /// Probability of each class or label, by image.

@@ -43,6 +43,9 @@ pub(crate) struct Recipe {
     pub(crate) epoch: u64,
     /// Figures of the validation set at that epoch.
     pub(crate) validation: Validation,
+    /// `test` where test images picked the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) selected_on: Option<String>,
 }
 
 /// What a head learnt from, where that was no images.
@@ -84,6 +87,7 @@ impl Recipe {
             features: arrays.origin.as_ref().map(|origin| OnFeatures { weights: origin.weights, backbone: weights }),
             epoch: 0,
             validation: Validation::default(),
+            selected_on: None,
         })
     }
 

@@ -41,6 +41,7 @@ fn network(name: &str) -> Classifier {
         features: None,
         epoch: 0,
         validation: Validation::default(),
+        selected_on: None,
     };
     let mut network = Classifier::new(recipe, 1, None, Device::Cpu).unwrap();
     network.kind = Kind::Double;

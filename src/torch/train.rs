@@ -39,6 +39,12 @@ pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
     let open = |port: &str| -> Result<Arrays> { Ok(Arrays::open(inputs.one(port)?, port, &[port])?.settle(params.uncertain)) };
     let (learn, check) = (open("train")?, open("validation")?);
     suit(params, &learn, &check)?;
+    let peek =
+        inputs.optional("peek")?.map(|part| anyhow::Ok(Arrays::open(part, "peek", &["test"])?.settle(params.uncertain))).transpose()?;
+    if let Some(peek) = &peek {
+        suit(params, &learn, peek).context("port `peek`")?;
+        job.cx.warn("test images pick the epoch (port `peek`): every test figure that follows is selected on test, and says so");
+    }
     precision::prepare(job.device, params.deterministic)?;
     let kind = precision::kind(params.precision, job.device)?;
     let weights = inputs.optional("weights")?;
@@ -72,7 +78,9 @@ pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
     };
     let micro = params.micro_batch.unwrap_or(params.batch) as usize;
     let mut judge = |outputs: &Tensor| {
-        judge(params.score, &Predicted::of(outputs, &learn)?, &learn, &classifier.predict(&check, micro, &|_| {})?, &check)
+        let predict = |arrays: &Arrays| classifier.predict(arrays, micro, &|_| {});
+        let peeked = peek.as_ref().map(|peek| anyhow::Ok((predict(peek)?, peek))).transpose()?;
+        judge(params.score, (&Predicted::of(outputs, &learn)?, &learn), (&predict(&check)?, &check), peeked.as_ref().map(|(a, b)| (a, *b)))
     };
     let plan = Plan {
         of: of(params, inputs)?,
@@ -100,6 +108,7 @@ pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
 
     let kept = &fitted.history[fitted.epoch as usize - 1];
     classifier.recipe.epoch = fitted.epoch;
+    classifier.recipe.selected_on = peek.map(|_| "test".to_owned());
     classifier.recipe.validation = Validation { loss: kept[4], accuracy: kept[5], auc: kept[6] };
     classifier.save(job, "model")?;
     job.cx.write("history", "history.tsv", &history(&fitted.history).to_tsv())?;
@@ -130,13 +139,19 @@ fn warn(params: &ClassifierTrain, learn: &Arrays, classifier: &Classifier, job: 
 }
 
 /// The columns of [`COLUMNS`] behind the first two, and the figure that picks the epoch.
-fn judge(score: Score, learnt: &Predicted, learn: &Arrays, predicted: &Predicted, check: &Arrays) -> Result<Judged> {
+fn judge(
+    score: Score,
+    (learnt, learn): (&Predicted, &Arrays),
+    (predicted, check): (&Predicted, &Arrays),
+    peeked: Option<(&Predicted, &Arrays)>,
+) -> Result<Judged> {
     let (loss, accuracy, auc) = (predicted.loss, predicted.accuracy(check), predicted.auc(check));
     ensure!(loss.is_finite(), "the validation loss is {loss}: a lower `learning_rate` may help");
+    let (picks, of) = peeked.unwrap_or((predicted, check));
     let (figure, text) = match score {
-        Score::Auc => (auc, "auc"),
-        Score::Accuracy => (accuracy, "accuracy"),
-        Score::Loss => (Some(-loss), "validation loss"),
+        Score::Auc => (picks.auc(of), "auc"),
+        Score::Accuracy => (picks.accuracy(of), "accuracy"),
+        Score::Loss => (Some(-picks.loss), "validation loss"),
     };
     let score = figure.context("the validation figure has no value")?;
     let columns = vec![learnt.accuracy(learn), learnt.auc(learn), Some(loss), accuracy, auc];

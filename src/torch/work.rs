@@ -3,7 +3,7 @@
 use crate::failure;
 use crate::items::Asked;
 use crate::job::{Job, device, set_threads};
-use crate::{evaluate, image_features, lungs, train};
+use crate::{evaluate, image_features, lungs, predict, train};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use std::io::{Read as _, Write as _};
@@ -13,6 +13,7 @@ use tomograph::run::order::{BUILD, Reply, VERSION, WorkOrder};
 use tomograph::stage::{Context, Note, Params};
 use tomograph::stages::classifier_evaluate::ClassifierEvaluate;
 use tomograph::stages::classifier_features::ClassifierFeatures;
+use tomograph::stages::classifier_predict::ClassifierPredict;
 use tomograph::stages::classifier_train::ClassifierTrain;
 use tomograph::stages::lungs_segment::LungsSegment;
 use tomograph::stages::lungs_train::LungsTrain;
@@ -75,6 +76,7 @@ fn carry_out(order: &WorkOrder) -> Result<()> {
         ClassifierFeatures::KIND => image_features::features(&params(order)?, &job, asked()?),
         LungsSegment::KIND => lungs::segment(&params(order)?, &job, asked()?),
         LungsTrain::KIND => lungs::train(&params(order)?, &job),
+        ClassifierPredict::KIND => predict::predict(&params(order)?, &job, asked()?),
         ClassifierTrain::KIND => train::train(&params(order)?, &job),
         ClassifierEvaluate::KIND => evaluate::evaluate(&params(order)?, &job),
         other => bail!("tomograph-torch does not know the kind {other}"),

@@ -49,6 +49,8 @@ mod numbers;
 mod odd;
 mod per_item;
 mod pipelines;
+#[cfg(feature = "torch")]
+mod predict;
 mod programs;
 mod quarantine;
 mod rerun;
@@ -100,6 +102,8 @@ fn main() -> ExitCode {
         odd::trials(),
         per_item::trials(),
         pipelines::trials(),
+        #[cfg(feature = "torch")]
+        predict::trials(),
         programs::trials(),
         quarantine::trials(),
         rerun::trials(),

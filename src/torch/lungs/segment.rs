@@ -10,9 +10,10 @@ use crate::job::Job;
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 use std::sync::mpsc::{channel, sync_channel};
+use std::time::{Duration, Instant};
 use tch::Tensor;
 use tomograph::image::{Filter, Grey, Mask, Unusable, resize};
-use tomograph::stage::{Item, Made};
+use tomograph::stage::{Item, Made, Note};
 use tomograph::stages::lungs_segment::LungsSegment;
 
 /// Batches that wait for their masks at most.
@@ -65,20 +66,27 @@ pub(crate) fn segment(params: &LungsSegment, job: &Job, asked: &Asked) -> Result
         });
         let feed = Feed { job: &step, prepare: &read, threads: job.cx.threads };
         feed.run(0, |ahead| {
+            let (begun, mut busy) = (Instant::now(), Duration::ZERO);
             for _ in 0..steps {
                 let Batch { shown, bad } = ahead.next()?;
                 for (at, bad) in bad {
                     asked.aside(at, bad.class, bad.reason);
                 }
                 if !shown.is_empty() {
+                    let called = Instant::now();
                     let shares = Vec::<f32>::try_from(&unet.shares(&images(&shown, side, size)).view(-1))?;
+                    busy += called.elapsed();
                     ensure!(shares.iter().all(|share| share.is_finite()), "the network gives no number for an image: train it again");
                     give.send((shown, shares)).context("the thread that finishes masks has ended")?;
                 }
                 ready.try_iter().try_for_each(|one| tell(one?))?;
             }
             drop(give);
-            ready.iter().try_for_each(|one| tell(one?))
+            ready.iter().try_for_each(|one| tell(one?))?;
+            let seconds = begun.elapsed().as_secs_f64().max(1e-9);
+            let (rate, share) = (items.len() as f64 / seconds, 100.0 * busy.as_secs_f64() / seconds);
+            (job.cx.note)(Note::Log(format!("{rate:.2} images/s in {seconds:.2} s, {share:.2} % of it in the network")));
+            Ok(())
         })
     })
 }
