@@ -33,6 +33,7 @@ fn network() -> Classifier {
         features: None,
         epoch: 0,
         validation: Validation::default(),
+        selected_on: None,
     };
     Classifier::new(recipe, 7, None, Device::Cpu).unwrap()
 }
