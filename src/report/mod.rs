@@ -1,10 +1,16 @@
 //! Tables of results: runs with their metrics, and mean and standard deviation over repetitions.
 //!
-//! Knows nothing of stages or files; the layouts are in `render`.
+//! Knows nothing of stages or files; the layouts are in `render` (a run a row) and `paper` (a network a row, seeds beside each other).
 
+mod paper;
+mod predictions;
+mod remark;
 mod render;
 pub mod tensorboard;
 
+pub use paper::{Grid, grids};
+pub use predictions::Predictions;
+pub use remark::{Remark, against_controls, failures};
 pub use render::{csv, latex, markdown};
 
 use serde::Deserialize;
@@ -40,7 +46,7 @@ pub struct Metric {
 /// One cell of a sweep: its coordinates as text, and its metrics or the class of its failure.
 #[derive(Clone, Debug)]
 pub struct Run {
-    pub coordinates: BTreeMap<String, String>,
+    pub coordinates: Place,
     pub outcome: Result<Metrics, String>,
 }
 
@@ -71,7 +77,16 @@ pub struct Row {
     pub cells: Vec<Cell>,
     /// Why there are no figures.
     pub failed: Option<String>,
+    /// Whether it was run to see how far one comes without what counts.
+    pub control: bool,
+    /// Whether others are held against it: the chosen one of its place.
+    pub reference: bool,
+    /// The figure that marks the best, less that of the reference.
+    pub difference: Option<f64>,
 }
+
+/// Coordinates, or some of them, as text.
+pub type Place = BTreeMap<String, String>;
 
 /// Runs that differ only in the averaged axes, and their mean.
 #[derive(Clone, Debug)]
@@ -92,7 +107,12 @@ pub struct Report {
     pub groups: Vec<Group>,
     /// Counts below this are not shown.
     pub min_count: u64,
+    /// Position in `metrics` of the figure that marks the best and is held against the reference and the controls.
+    pub by: usize,
 }
+
+/// Figures of which less is better.
+const LESS_IS_BETTER: [&str; 4] = ["brier", "ece", "expected_calibration_error", "loss"];
 
 impl Report {
     /// Arranges runs: `over` are the axes to average, `metrics` the figures in order. Figures that rest on fewer than `min_count` rows are
@@ -123,7 +143,73 @@ impl Report {
             let mean = if averaged.is_empty() { None } else { Some(mean(&runs, kept.len())) };
             Group { runs, mean }
         });
-        Self { groups: groups.collect(), averaged: averaged.len(), axes, metrics: metrics.to_vec(), min_count }
+        Self { groups: groups.collect(), averaged: averaged.len(), axes, metrics: metrics.to_vec(), min_count, by: 0 }
+    }
+
+    /// The figure that marks the best; the first where nobody has it.
+    pub fn by(mut self, name: &str) -> Self {
+        self.by = self.metrics.iter().position(|metric| metric == name).unwrap_or(0);
+        self
+    }
+
+    /// Marks runs as controls: those with one of these values on one of these axes.
+    pub fn with_controls(mut self, controls: &BTreeMap<String, Vec<String>>) -> Self {
+        let axes = self.axes.clone();
+        self.rows_mut(|row| {
+            let pairs = axes.iter().zip(&row.place);
+            row.control = pairs.into_iter().any(|(axis, value)| controls.get(axis).is_some_and(|values| values.contains(value)));
+        });
+        self
+    }
+
+    /// Marks the runs at these places as references, and holds every run against the one that differs from it on axis `free` alone.
+    pub fn with_references(mut self, places: &[Place], free: &str) -> Self {
+        let (axes, by) = (self.axes.clone(), self.by);
+        let free = axes.iter().position(|axis| axis == free);
+        let is_at = |row: &Row, place: &Place| {
+            place.iter().all(|(axis, value)| axes.iter().position(|one| one == axis).is_none_or(|at| row.place[at] == *value))
+        };
+        let mut found: Vec<(Vec<String>, String, f64)> = Vec::new();
+        let rest = |row: &Row| -> Vec<String> {
+            row.place.iter().enumerate().filter(|(at, _)| Some(*at) != free).map(|(_, value)| value.clone()).collect()
+        };
+        self.rows_mut(|row| {
+            row.reference = row.failed.is_none() && !row.control && places.iter().any(|place| is_at(row, place));
+            if let (true, Some(Cell::Value { value, .. })) = (row.reference, row.cells.get(by)) {
+                found.push((rest(row), row.role.clone(), *value));
+            }
+        });
+        self.rows_mut(|row| {
+            let reference = found.iter().find(|(place, role, _)| *place == rest(row) && *role == row.role);
+            if let (false, Some((.., reference)), Some(Cell::Value { value, .. })) = (row.reference, reference, row.cells.get(by)) {
+                row.difference = Some(value - reference);
+            }
+        });
+        self
+    }
+
+    fn rows_mut(&mut self, change: impl FnMut(&mut Row)) {
+        self.groups.iter_mut().flat_map(|group| &mut group.runs).for_each(change);
+    }
+
+    /// Every run, without the means.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.groups.iter().flat_map(|group| &group.runs)
+    }
+
+    /// The name of the figure that marks the best.
+    pub fn by_name(&self) -> &str {
+        self.metrics.get(self.by).map_or("", String::as_str)
+    }
+
+    /// Whether less of that figure is better.
+    pub fn less_is_better(&self) -> bool {
+        LESS_IS_BETTER.contains(&self.by_name())
+    }
+
+    /// Whether anything is held against a reference.
+    pub fn has_references(&self) -> bool {
+        self.rows().any(|row| row.reference)
     }
 
     /// The role that all runs share, if they do.
@@ -135,17 +221,39 @@ impl Report {
 }
 
 impl Row {
+    fn blank() -> Self {
+        Self {
+            place: Vec::new(),
+            role: String::new(),
+            n: None,
+            runs: 0,
+            cells: Vec::new(),
+            failed: None,
+            control: false,
+            reference: false,
+            difference: None,
+        }
+    }
+
     fn of(run: &Run, axes: &[String], metrics: &[String], min_count: u64) -> Self {
         let place = axes.iter().map(|axis| run.coordinates.get(axis).cloned().unwrap_or_default()).collect();
         match &run.outcome {
             Ok(found) => {
                 let cell = |name: &String| cell(found, name, min_count);
                 let n = Some(found.n).filter(|n| *n >= min_count);
-                Self { place, role: found.role.clone(), n, runs: 1, cells: metrics.iter().map(cell).collect(), failed: None }
+                Self {
+                    place,
+                    role: found.role.clone(),
+                    n,
+                    runs: 1,
+                    cells: metrics.iter().map(cell).collect(),
+                    failed: None,
+                    ..Self::blank()
+                }
             }
             Err(class) => {
                 let cells = vec![Cell::Missing; metrics.len()];
-                Self { place, role: String::new(), n: None, runs: 0, cells, failed: Some(class.clone()) }
+                Self { place, role: String::new(), n: None, runs: 0, cells, failed: Some(class.clone()), ..Self::blank() }
             }
         }
     }
@@ -185,7 +293,7 @@ fn mean(runs: &[Row], kept: usize) -> Row {
         n: None,
         runs: good.len(),
         cells: (0..runs[0].cells.len()).map(cell).collect(),
-        failed: None,
+        ..Row::blank()
     }
 }
 
@@ -229,6 +337,16 @@ mod tests {
         let Cell::Mean { mean, sd: Some(sd) } = means[0].cells[0] else { panic!("{:?}", means[0].cells) };
         assert!((mean - 0.85).abs() < 1e-12 && (sd - 0.005f64.sqrt()).abs() < 1e-12);
         assert_eq!((means[1].runs, &means[1].cells[0]), (1, &Cell::Mean { mean: 0.7, sd: None }));
+    }
+
+    #[test]
+    fn runs_are_held_against_the_chosen_one_of_their_place() {
+        let chosen = Place::from([("backbone".to_owned(), "mobilenet".to_owned())]);
+        let report =
+            Report::new(&runs(), &names(&["recall", "auc"]), &names(&["seed"]), 0).by("auc").with_references(&[chosen], "backbone");
+        let told: Vec<(bool, Option<i64>)> =
+            report.rows().map(|row| (row.reference, row.difference.map(|one| (one * 100.0).round() as i64))).collect();
+        assert_eq!(told, [(true, None), (true, None), (false, Some(-20)), (false, None)]);
     }
 
     #[test]

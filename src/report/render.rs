@@ -1,6 +1,6 @@
 //! Layouts of a report: CSV for programs, Markdown for people, LaTeX (booktabs) for journals.
 
-use super::{Cell, Report, Row};
+use super::{Cell, Remark, Report, Row};
 use anyhow::{Context as _, Result};
 
 /// CSV, numbers with six digits: a row per run, then for each group a row `mean` and a row `sd`, named so in the averaged columns.
@@ -12,6 +12,12 @@ pub fn csv(report: &Report) -> Result<Vec<u8>> {
         header.extend([metric.clone(), format!("{metric}_low"), format!("{metric}_high")]);
     }
     header.push("failed".to_owned());
+    if report.rows().any(|row| row.control) {
+        header.push("control".to_owned());
+    }
+    if report.has_references() {
+        header.extend(["reference".to_owned(), format!("{}_difference", report.by_name())]);
+    }
     writer.write_record(&header)?;
     let runs = report.groups.iter().flat_map(|group| &group.runs);
     for row in runs {
@@ -44,11 +50,19 @@ fn record(report: &Report, row: &Row, averaged: &str, figure: impl Fn(&Cell) -> 
         record.extend([text(value), text(interval.map(|ends| ends.0)), text(interval.map(|ends| ends.1))]);
     }
     record.push(row.failed.clone().unwrap_or_default());
+    let mark = |holds: bool| if holds { "yes" } else { "" }.to_owned();
+    if report.rows().any(|row| row.control) {
+        record.push(mark(row.control));
+    }
+    if report.has_references() {
+        record.extend([mark(row.reference), text(row.difference)]);
+    }
     record
 }
 
-/// Markdown with aligned columns, so that it reads well as it is: each group's runs, then its mean ± standard deviation.
-pub fn markdown(report: &Report, digits: usize) -> String {
+/// Markdown with aligned columns, so that it reads well as it is: each group's runs, then its mean ± standard deviation. Warnings stand
+/// on top, other remarks below.
+pub fn markdown(report: &Report, remarks: &[Remark], digits: usize) -> String {
     let sheet = sheet(report, digits, &Style { interval: true, plus_minus: " ± ", dash: "–" });
     let widths: Vec<usize> = (0..sheet.titles.len())
         .map(|at| sheet.rows.iter().map(|row| row.1[at].chars().count()).chain([sheet.titles[at].chars().count(), 3]).max().unwrap_or(3))
@@ -60,17 +74,19 @@ pub fn markdown(report: &Report, digits: usize) -> String {
         });
         format!("|{}|\n", cells.collect::<Vec<_>>().join("|"))
     };
-    let mut text = caption(report);
+    let mut text: String = remarks.iter().filter(|one| one.warning).map(|one| format!("**Warning:** {}.\n\n", one.text)).collect();
+    text.push_str(&caption(report));
     text.push_str("\n\n");
     text.push_str(&line(&sheet.titles));
     let rule = |(at, width): (usize, &usize)| if at < sheet.texts { "-".repeat(width + 2) } else { format!("{}:", "-".repeat(width + 1)) };
     text.push_str(&format!("|{}|\n", widths.iter().enumerate().map(rule).collect::<Vec<_>>().join("|")));
     sheet.rows.iter().for_each(|(_, row)| text.push_str(&line(row)));
+    remarks.iter().filter(|one| !one.warning).for_each(|one| text.push_str(&format!("\nNote: {}.\n", one.text)));
     text
 }
 
-/// A LaTeX tabular for the package booktabs: the means where there are any, else the runs.
-pub fn latex(report: &Report, digits: usize) -> String {
+/// A LaTeX tabular for the package booktabs: the means where there are any, else the runs; remarks as comments.
+pub fn latex(report: &Report, remarks: &[Remark], digits: usize) -> String {
     let sheet = sheet(report, digits, &Style { interval: false, plus_minus: r" $\pm$ ", dash: "--" });
     let means = report.averaged > 0;
     let kept = report.axes.len() - report.averaged;
@@ -81,7 +97,8 @@ pub fn latex(report: &Report, digits: usize) -> String {
         format!("{} \\\\\n", cells.join(" & "))
     };
     let columns: String = shown.iter().map(|at| if *at < sheet.texts { 'l' } else { 'r' }).collect();
-    let mut text = format!("% {}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n", caption(report), line(&sheet.titles));
+    let told: String = remarks.iter().map(|one| format!("% {}{}\n", if one.warning { "WARNING: " } else { "" }, one.text)).collect();
+    let mut text = format!("{told}% {}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n", caption(report), line(&sheet.titles));
     sheet.rows.iter().filter(|(mean, _)| *mean == means).for_each(|(_, row)| text.push_str(&line(row)));
     text.push_str("\\bottomrule\n\\end{tabular}\n");
     text
@@ -109,6 +126,10 @@ fn sheet(report: &Report, digits: usize, style: &Style) -> Sheet {
     let texts = titles.len();
     titles.push("n".to_owned());
     titles.extend(report.metrics.iter().map(|metric| title(metric)));
+    let against = report.has_references();
+    if against {
+        titles.push(format!("{} to the chosen", title(report.by_name())));
+    }
     let row = |row: &Row, mean: bool| {
         let mut values = row.place.clone();
         if mean {
@@ -128,6 +149,13 @@ fn sheet(report: &Report, digits: usize, style: &Style) -> Sheet {
         values.extend(row.cells.iter().map(|cell| show(cell, digits, style)));
         if let (Some(class), Some(first)) = (&row.failed, values.get_mut(place)) {
             *first = format!("failed: {class}");
+        }
+        if against {
+            values.push(match row.difference {
+                _ if row.reference => "chosen".to_owned(),
+                Some(difference) => format!("{difference:+.digits$}"),
+                None => style.dash.to_owned(),
+            });
         }
         (mean, values)
     };
@@ -152,6 +180,16 @@ fn show(cell: &Cell, digits: usize, style: &Style) -> String {
     }
 }
 
+/// A figure with its interval, as plain text.
+pub(super) fn show_plain(cell: &Cell, digits: usize) -> String {
+    show(cell, digits, &Style { interval: true, plus_minus: " ± ", dash: "–" })
+}
+
+/// A figure alone, as plain text.
+pub(super) fn show_bare(cell: &Cell, digits: usize) -> String {
+    show(cell, digits, &Style { interval: false, plus_minus: " ± ", dash: "–" })
+}
+
 fn caption(report: &Report) -> String {
     let on = match report.role() {
         Some("all") => "Measured on all rows".to_owned(),
@@ -172,7 +210,7 @@ fn caption(report: &Report) -> String {
     format!("{on}{intervals}{means}{hidden}.")
 }
 
-fn title(metric: &str) -> String {
+pub(super) fn title(metric: &str) -> String {
     if metric.len() <= 3 {
         return metric.to_uppercase();
     }
@@ -190,7 +228,7 @@ fn escape(text: &str) -> String {
     parts.join(plus_minus)
 }
 
-fn escape_part(text: &str) -> String {
+pub(super) fn escape_part(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for one in text.chars() {
         match one {
@@ -216,8 +254,9 @@ mod tests {
 
     #[test]
     fn markdown_is_aligned_and_shows_what_failed() {
-        let text = markdown(&report(&["seed"]), 2);
-        let lines: Vec<&str> = text.lines().collect();
+        let text = markdown(&report(&["seed"]), &[Remark::warning("w"), Remark::note("n")], 2);
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        assert!(text.starts_with("**Warning:** w.\n\n") && text.ends_with("\nNote: n.\n"), "{text}");
         assert_eq!(lines[0], "Measured on the test set; in brackets 95 % intervals; ± is the standard deviation over seed.");
         assert_eq!(lines[2], "| backbone  | seed           |   n |              AUC |      Recall |");
         assert_eq!(lines[3], "|-----------|----------------|----:|-----------------:|------------:|");
@@ -229,7 +268,7 @@ mod tests {
 
     #[test]
     fn latex_shows_means_and_escapes() {
-        let text = latex(&report(&["seed"]), 2);
+        let text = latex(&report(&["seed"]), &[], 2);
         let wanted = [
             r"\begin{tabular}{lrrr}",
             r"\toprule",
@@ -241,7 +280,7 @@ mod tests {
             r"\end{tabular}",
         ];
         assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), wanted);
-        assert!(latex(&report(&[]), 2).contains(r"vgg\_16 & 2 &  & failed: memory & -- \\"));
+        assert!(latex(&report(&[]), &[], 2).contains(r"vgg\_16 & 2 &  & failed: memory & -- \\"));
     }
 
     #[test]

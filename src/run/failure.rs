@@ -1,4 +1,4 @@
-//! Failures with a cause that policy can name, and what a limit in time says when it is over.
+//! Failures with a cause that policy can name, and the classes by which ports with holes see failures.
 
 use crate::pipeline::Cause;
 
@@ -18,6 +18,28 @@ impl Failure {
     /// The cause of an error, where it has one.
     pub(super) fn cause_of(error: &anyhow::Error) -> Option<Cause> {
         error.chain().find_map(|error| error.downcast_ref::<Self>()).map(|failure| failure.cause)
+    }
+}
+
+/// A task whose time is over.
+#[derive(Debug, thiserror::Error)]
+#[error("it took longer than policy.timeout allows ({0} s) and was ended")]
+pub(super) struct Late(pub(super) f64);
+
+/// More items are in quarantine than policy allows.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Quarantined(pub(super) String);
+
+/// What a port with holes sees of a failure, in its key too: one word that does not change from try to try.
+pub(super) fn class(error: &anyhow::Error) -> &'static str {
+    match Failure::cause_of(error) {
+        Some(Cause::Signal) => "signal",
+        Some(Cause::Oom) => "memory",
+        Some(Cause::Exit) => "exit",
+        None if error.chain().any(|cause| cause.is::<Late>()) => "time",
+        None if error.chain().any(|cause| cause.is::<Quarantined>()) => "quarantine",
+        None => "error",
     }
 }
 

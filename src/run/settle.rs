@@ -21,7 +21,7 @@ impl Loop<'_> {
         self.summary.quarantined += verdict.open;
         self.summary.accepted += verdict.accepted;
         if let Some(error) = verdict.error {
-            self.fail(id, &anyhow::anyhow!(error), seconds, log);
+            self.fail(id, &super::failure::Quarantined(error).into(), seconds, log);
             return Ok(());
         }
         match self.publish(id, &known) {
@@ -133,7 +133,7 @@ impl Loop<'_> {
         self.summary.failed += 1;
         self.summary.failures.push((title.clone(), message.clone(), log.clone()));
         self.states[id.0] = State::Failed;
-        self.outcomes[id.0] = Outcome::Failed("failed".into());
+        self.outcomes[id.0] = Outcome::Failed(super::failure::class(error).to_owned());
         (self.watch)(Event::Ended { task: title, outcome: Ended::Failed, seconds, message: Some(message), log });
         self.making.retain(|_, maker| *maker != id);
         self.release(id);
@@ -144,7 +144,12 @@ impl Loop<'_> {
         let _ = self.journal.task(&title, self.kind(id), None, Ended::Skipped.word(), 0.0, because);
         self.summary.skipped += 1;
         self.states[id.0] = State::Skipped;
-        self.outcomes[id.0] = Outcome::Failed("skipped".into());
+        // What follows a failure is a hole of its class.
+        let class = self.planner.needs_of(id).into_iter().find_map(|need| match &self.outcomes[need.0] {
+            Outcome::Failed(class) => Some(class.clone()),
+            _ => None,
+        });
+        self.outcomes[id.0] = Outcome::Failed(class.unwrap_or_else(|| "stopped".to_owned()));
         let message = Some(because.to_owned());
         (self.watch)(Event::Ended { task: title, outcome: Ended::Skipped, seconds: 0.0, message, log: None });
         self.release(id);

@@ -96,7 +96,7 @@ impl Deadline {
     }
 
     pub(super) fn over(&self) -> anyhow::Error {
-        anyhow::anyhow!("it took longer than policy.timeout allows ({} s) and was ended", self.limit)
+        super::failure::Late(self.limit).into()
     }
 }
 

@@ -20,6 +20,7 @@ pub mod lungs_train;
 mod npy_import;
 pub mod published;
 mod report_table;
+mod runs;
 #[cfg(test)]
 mod testing;
 pub mod training;

@@ -1,17 +1,22 @@
 //! `report.table`: metrics of many runs become a table.
 
+use super::runs::{Controls, chosen, measured, validated};
 use crate::content::Level;
-use crate::report::{Metrics, Report, Run, csv, latex, markdown};
-use crate::stage::{Artifact, Context, Params, Part, Port, Problem, Whole, show_coordinates};
-use crate::table::Table;
-use anyhow::{Context as _, Result, bail, ensure};
+use crate::report::{Grid, Remark, Report, Run, against_controls, csv, failures, grids, latex, markdown};
+use crate::stage::{Artifact, Context, Params, Part, Port, Problem, Whole};
+use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// Lays out the metrics of many runs: one row per run with its coordinates, then mean ± standard deviation over repetitions.
+/// Lays out the metrics of many runs, in the form that papers print and in an honest one.
 ///
-/// A run that failed stays in the table with the class of its failure and counts in no mean.
+/// The honest form has a row per run with its coordinates, value and interval, and the difference to the run that validation chose, then
+/// mean ± standard deviation over repetitions. The paper's form has a row per network and the seeds beside each other, the best of each
+/// seed marked; controls are left out of it. A run that failed stays in both with the class of its failure and counts in no mean.
+///
+/// Runs on images from which the lungs are taken, or all but the frame, are controls: where the interval of one meets that of the real
+/// thing, a warning stands on top, and where there is none, a line says so.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportTable {
@@ -19,9 +24,21 @@ pub(super) struct ReportTable {
     /// that any run has.
     #[serde(default)]
     metrics: Option<Vec<String>>,
-    /// Axes that only repeat the same experiment: means are taken over them.
+    /// Axes that only repeat the same experiment: means are taken over them, and the paper's form has them side by side.
     #[serde(default = "over")]
     over: Vec<String>,
+    /// Axis whose values are the rows of the paper's form.
+    #[serde(default = "rows")]
+    rows: String,
+    /// Figure that marks the best, is held against the chosen run and against the controls. The first in the table where no run has it.
+    #[serde(default = "by")]
+    by: String,
+    /// How many are marked in each column of the paper's form; of equal ones at the edge all are.
+    #[serde(default = "best")]
+    best: usize,
+    /// Axis and values that make a run a control.
+    #[serde(default = "super::runs::controls")]
+    controls: Controls,
     /// Digits after the point in Markdown and LaTeX, 0 to 9; the CSV has six.
     #[serde(default = "digits")]
     digits: usize,
@@ -38,6 +55,18 @@ fn over() -> Vec<String> {
     vec!["seed".to_owned()]
 }
 
+fn rows() -> String {
+    "backbone".to_owned()
+}
+
+fn by() -> String {
+    "auc".to_owned()
+}
+
+fn best() -> usize {
+    3
+}
+
 fn digits() -> usize {
     3
 }
@@ -48,12 +77,24 @@ fn min_count() -> u64 {
 
 impl Params for ReportTable {
     const KIND: &'static str = "report.table";
-    const REVISION: u32 = 1;
-    const INPUTS: &'static [Port] =
-        &[Port::one("runs", &[Artifact::Metrics], "metrics of the runs, gathered; one that failed is shown as such").many().with_holes()];
+    const REVISION: u32 = 2;
+    const REVISIONS: &'static [(u32, &'static str)] = &[(2, "the paper's form, differences to the chosen run, controls")];
+    const INPUTS: &'static [Port] = &[
+        Port::one("runs", &[Artifact::Metrics], "metrics of the runs, gathered; one that failed is shown as such").many().with_holes(),
+        Port::one("validation", &[Artifact::Predictions], "what the trainings say of the validation set: its figures are shown too")
+            .many()
+            .with_holes(),
+        Port::one("choice", &[Artifact::Table], "what validation chose (`classifier.select`): other runs are held against its first")
+            .many()
+            .with_holes(),
+    ];
     const OUTPUTS: &'static [Port] = &[
         Port::one("table", &[Artifact::Table], "table.csv: a row per run, then mean and sd per group"),
-        Port::one("report", &[Artifact::Report], "table.md to read, table.tex (booktabs) to print"),
+        Port::one(
+            "report",
+            &[Artifact::Report],
+            "table.md to read, table.tex (booktabs) to print; paper.csv, paper.md, paper.tex: the paper's form",
+        ),
     ];
     // It hides small counts, and what gives them away.
     const AT_MOST: Level = Level::Released;
@@ -72,17 +113,46 @@ impl Params for ReportTable {
 
 impl Whole for ReportTable {
     fn run(&self, cx: &Context) -> Result<()> {
-        let runs: Vec<Run> = cx.inputs.many("runs").iter().map(read).collect::<Result<Vec<_>>>()?.concat();
+        let read = |port: &str, read: fn(&Part) -> Result<Vec<Run>>| -> Result<Vec<Run>> {
+            Ok(cx.inputs.many(port).iter().map(read).collect::<Result<Vec<_>>>()?.concat())
+        };
+        let mut runs = read("validation", validated)?;
+        runs.extend(read("runs", measured)?);
         ensure!(!runs.is_empty(), "nothing is connected to port `runs`");
-        let min_count = if cx.inputs.level() > Level::Released { self.min_count } else { 0 };
-        let report = Report::new(&runs, &self.columns(&runs)?, &self.over, min_count);
+        let min_count = if cx.inputs.identified() { self.min_count } else { 0 };
+        let (references, _) = chosen(cx.inputs.many("choice"), &runs)?;
+        let report = Report::new(&runs, &self.columns(&runs)?, &self.over, min_count).by(&self.by).with_controls(&self.controls);
+        let rows = self.rows(&report);
+        let report = report.with_references(&references, &rows);
+        let remarks = remarks(&report, &self.controls);
+        remarks.iter().filter(|remark| remark.warning).for_each(|remark| cx.warn(&remark.text));
         cx.write("table", "table.csv", &csv(&report)?)?;
-        cx.write("report", "table.md", markdown(&report, self.digits).as_bytes())?;
-        cx.write("report", "table.tex", latex(&report, self.digits).as_bytes())
+        cx.write("report", "table.md", markdown(&report, &remarks, self.digits).as_bytes())?;
+        cx.write("report", "table.tex", latex(&report, &remarks, self.digits).as_bytes())?;
+        let grids = grids(&report, &rows, self.best);
+        if grids.is_empty() {
+            return Ok(());
+        }
+        Grid::files(&grids, self.digits)?.into_iter().try_for_each(|(name, bytes)| cx.write("report", name, &bytes))
     }
 }
 
+/// What must be said beside the figures. Of masks no shortcut is asked.
+fn remarks(report: &Report, controls: &Controls) -> Vec<Remark> {
+    let mut remarks: Vec<Remark> = failures(report).into_iter().collect();
+    if report.metrics.iter().any(|metric| USUAL.contains(&metric.as_str())) {
+        remarks.extend(against_controls(report, controls));
+    }
+    remarks
+}
+
 impl ReportTable {
+    /// The axis of the paper's rows: the one asked for, else the first that is not averaged.
+    fn rows(&self, report: &Report) -> String {
+        let kept = &report.axes[..report.axes.len() - report.averaged];
+        kept.iter().find(|axis| **axis == self.rows).or(kept.first()).cloned().unwrap_or_default()
+    }
+
     fn columns(&self, runs: &[Run]) -> Result<Vec<String>> {
         let found = runs.iter().filter_map(|run| run.outcome.as_ref().ok()).flat_map(|metrics| &metrics.metrics);
         let there: BTreeSet<&str> = found.map(|metric| metric.name.as_str()).collect();
@@ -96,30 +166,6 @@ impl ReportTable {
             None => Ok(metrics.clone()),
         }
     }
-}
-
-/// The run of a part; the runs of a chosen list, which has a folder per part beside `parts.tsv`.
-fn read(part: &Part) -> Result<Vec<Run>> {
-    let coordinates: BTreeMap<String, String> = part.coordinates.iter().map(|(axis, value)| (axis.clone(), value.to_string())).collect();
-    if let Some(class) = &part.hole {
-        return Ok(vec![Run { coordinates, outcome: Err(class.clone()) }]);
-    }
-    let metrics = |path: &str| -> Result<Metrics> {
-        let metrics = part.tree.read(path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        metrics.with_context(|| format!("the metrics of [{}]", show_coordinates(&part.coordinates)))
-    };
-    if !part.tree.files.contains_key("parts.tsv") {
-        return Ok(vec![Run { coordinates, outcome: Ok(metrics("metrics.json")?) }]);
-    }
-    let list = Table::from_tsv(&part.tree.read("parts.tsv")?)?;
-    let at_part = list.column("part")?;
-    let run = |row: &Vec<String>| {
-        let mut coordinates = coordinates.clone();
-        let own = list.columns.iter().zip(row).filter(|(column, _)| *column != "part");
-        coordinates.extend(own.map(|(column, value)| (column.clone(), value.clone())));
-        Ok(Run { coordinates, outcome: Ok(metrics(&format!("{}/metrics.json", row[at_part]))?) })
-    };
-    list.rows.iter().map(run).collect()
 }
 
 #[cfg(test)]
@@ -152,6 +198,37 @@ mod tests {
         assert_eq!(String::from_utf8(outcome.read("table", "table.csv")).unwrap(), format!("{csv}{means}"));
         let text = String::from_utf8(outcome.read("report", "table.md")).unwrap();
         assert!(text.contains("| 2             |     | failed: out-of-memory |\n"), "{text}");
+        assert!(text.starts_with("**Warning:** 1 of 2 runs failed: out-of-memory.\n"), "{text}");
+        assert!(text.ends_with("Note: no shortcut control was run.\n"), "{text}");
+        assert_eq!(outcome.warnings, ["1 of 2 runs failed: out-of-memory"]);
+    }
+
+    #[test]
+    fn validation_and_what_it_chose_stand_beside_the_test_figures() {
+        let mut world = World::new();
+        let at = |backbone: &str| [("backbone".to_owned(), Value::Text(backbone.to_owned()))].into();
+        let part = |backbone: &str, tree: Tree| Part { coordinates: at(backbone), tree, hole: None };
+        let metrics = |auc: f64| format!(r#"{{"role":"test","n":40,"metrics":[{{"name":"auc","value":{auc}}}]}}"#);
+        let predictions = "item\tsubject\tlabel\tpredicted\tscore_a\tscore_b\n1\ts\ta\ta\t0.9\t0.1\n2\tt\tb\ta\t0.6\t0.4\n";
+        let runs =
+            ["nas", "vgg"].iter().zip([0.8, 0.75]).map(|(name, auc)| part(name, world.tree(&[("metrics.json", metrics(auc).as_bytes())])));
+        let runs: Vec<Part> = runs.collect();
+        let validation =
+            ["nas", "old", "vgg"].iter().map(|name| part(name, world.tree(&[("predictions.tsv", predictions.as_bytes())]))).collect();
+        world.inputs.0.insert("runs".to_owned(), runs);
+        world.inputs.0.insert("validation".to_owned(), validation);
+        let _ = world.connect("choice", &[("choice.tsv", b"rank\tbackbone\tauc\n2\tvgg\t0.8\n1\tnas\t0.9\n")]);
+        let outcome = world.run(&params::<ReportTable>("metrics = ['auc', 'accuracy']")).unwrap();
+        let table = String::from_utf8(outcome.read("table", "table.csv")).unwrap();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(
+            lines[0],
+            "backbone,role,runs,n,auc,auc_low,auc_high,accuracy,accuracy_low,accuracy_high,failed,reference,auc_difference"
+        );
+        assert_eq!(lines[1], "nas,validation,1,2,1.000000,,,0.500000,,,,yes,");
+        assert_eq!(lines[5], "vgg,test,1,40,0.750000,,,,,,,,-0.050000");
+        let paper = String::from_utf8(outcome.read("report", "paper.md")).unwrap();
+        assert!(paper.contains("Measured on the validation set") && paper.contains("| old | **1.000** | **0.500** |"), "{paper}");
     }
 
     #[test]

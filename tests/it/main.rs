@@ -62,6 +62,7 @@ mod segment;
 mod shell;
 mod space;
 mod study;
+mod tables;
 mod tidy;
 #[cfg(feature = "torch")]
 mod tuning;
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
         seeing::trials(),
         #[cfg(feature = "torch")]
         segment::trials(),
+        tables::trials(),
         tidy::trials(),
         #[cfg(feature = "torch")]
         tuning::trials(),

@@ -1,0 +1,110 @@
+//! What `report.*` read: runs with their metrics, validation figures, and what validation chose.
+
+use crate::report::{Metric, Metrics, Place, Predictions, Run};
+use crate::stage::{Part, show_coordinates};
+use crate::stats::{Confusion, auc};
+use crate::table::Table;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+
+/// Axis → values that make a run a control, as they are printed.
+pub(super) type Controls = BTreeMap<String, Vec<String>>;
+
+/// What `images.mask` leaves where a classifier must not succeed, and anything labelled so.
+pub(super) fn controls() -> Controls {
+    let texts = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect();
+    BTreeMap::from([("from".to_owned(), texts(&["control"])), ("region".to_owned(), texts(&["outside", "frame"]))])
+}
+
+/// The coordinates of a part as text.
+pub(super) fn place(part: &Part) -> Place {
+    part.coordinates.iter().map(|(axis, value)| (axis.clone(), value.to_string())).collect()
+}
+
+/// The run of a part; the runs of a chosen list, which has a folder per part beside `parts.tsv`.
+pub(super) fn measured(part: &Part) -> Result<Vec<Run>> {
+    let coordinates = place(part);
+    if let Some(class) = &part.hole {
+        return Ok(vec![Run { coordinates, outcome: Err(class.clone()) }]);
+    }
+    let metrics = |path: &str| -> Result<Metrics> {
+        let metrics = part.tree.read(path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        metrics.with_context(|| format!("the metrics of [{}]", show_coordinates(&part.coordinates)))
+    };
+    if !part.tree.files.contains_key("parts.tsv") {
+        return Ok(vec![Run { coordinates, outcome: Ok(metrics("metrics.json")?) }]);
+    }
+    let list = Table::from_tsv(&part.tree.read("parts.tsv")?)?;
+    let at_part = list.column("part")?;
+    let run = |row: &Vec<String>| {
+        let mut coordinates = coordinates.clone();
+        let own = list.columns.iter().zip(row).filter(|(column, _)| *column != "part");
+        coordinates.extend(own.map(|(column, value)| (column.clone(), value.clone())));
+        Ok(Run { coordinates, outcome: Ok(metrics(&format!("{}/metrics.json", row[at_part]))?) })
+    };
+    list.rows.iter().map(run).collect()
+}
+
+/// The predictions of a part, each with its coordinates; none of labels that may hold together.
+pub(super) fn predicted(part: &Part) -> Result<Vec<(Place, Predictions)>> {
+    let table = part.table().and_then(|table| Predictions::of(&table));
+    let found = table.with_context(|| format!("the predictions of [{}]", show_coordinates(&part.coordinates)))?;
+    let with = |(own, predictions): (Place, Predictions)| (place(part).into_iter().chain(own).collect(), predictions);
+    Ok(found.unwrap_or_default().into_iter().map(with).collect())
+}
+
+/// Validation figures of a part with predictions.
+pub(super) fn validated(part: &Part) -> Result<Vec<Run>> {
+    if let Some(class) = &part.hole {
+        return Ok(vec![Run { coordinates: place(part), outcome: Err(class.clone()) }]);
+    }
+    let run = |(coordinates, predictions): (Place, Predictions)| Run { coordinates, outcome: Ok(figures(&predictions)) };
+    Ok(predicted(part)?.into_iter().map(run).collect())
+}
+
+/// The figures that `classifier.evaluate` gives, at the likelier class and without intervals.
+fn figures(predictions: &Predictions) -> Metrics {
+    let (classes, n) = (predictions.classes.len(), predictions.truth.len());
+    let confusion = Confusion::of(classes, predictions.truth.iter().enumerate().map(|(row, truth)| (*truth, predictions.decision(row))));
+    let of_class = |class: usize| {
+        let (scores, positive) = predictions.of_class(class);
+        auc(&scores, &positive)
+    };
+    let area = match classes {
+        2 => of_class(1),
+        _ => (0..classes).map(of_class).sum::<Option<f64>>().map(|sum| sum / classes as f64),
+    };
+    let named = [
+        ("accuracy", confusion.accuracy()),
+        ("precision", confusion.precision()),
+        ("recall", confusion.recall()),
+        ("f1", confusion.f1()),
+        ("sensitivity", confusion.sensitivity()),
+        ("specificity", confusion.specificity()),
+        ("auc", area),
+    ];
+    let metric = |(name, value): (&str, Option<f64>)| Metric { name: name.to_owned(), value, n: None, low: None, high: None };
+    Metrics { role: "validation".to_owned(), n: n as u64, metrics: named.into_iter().map(metric).collect() }
+}
+
+/// What validation chose: the best of each part of port `choice`, and how many were chosen in all. A table with a column `rank` says by
+/// 1 which is the best, another by its first row; `chosen`, where it is there, is `yes` or 1 for those that count. Columns that are no
+/// axis of the runs do not matter.
+pub(super) fn chosen(parts: &[Part], runs: &[Run]) -> Result<(Vec<Place>, usize)> {
+    let (mut best, mut all) = (Vec::new(), 0);
+    let is_axis = |column: &str| runs.iter().any(|run| run.coordinates.contains_key(column));
+    for part in parts.iter().filter(|part| part.hole.is_none()) {
+        let table = part.table().with_context(|| format!("the choice of [{}]", show_coordinates(&part.coordinates)))?;
+        let (rank, counts) = (table.position("rank"), table.position("chosen"));
+        let rows: Vec<&Vec<String>> =
+            table.rows.iter().filter(|row| counts.is_none_or(|at| ["yes", "1", "true"].contains(&row[at].as_str()))).collect();
+        all += rows.len();
+        for (number, row) in rows.iter().enumerate() {
+            if rank.map_or(number == 0, |at| row[at] == "1") {
+                let own = table.columns.iter().zip(row.iter()).filter(|(column, _)| is_axis(column));
+                best.push(place(part).into_iter().chain(own.map(|(column, value)| (column.clone(), value.clone()))).collect());
+            }
+        }
+    }
+    Ok((best, all))
+}
