@@ -115,6 +115,9 @@ fn carries(port: &Port) -> String {
         Count::Optional => text.push_str(", optional"),
         Count::Many => text.push_str(", one or many"),
     }
+    if port.filled {
+        text.push_str(", filled by the engine");
+    }
     if port.holes {
         text.push_str(", missing cells allowed");
     }
@@ -218,6 +221,7 @@ fn describe(kind: &Kind) -> Value {
             "roles": port.roles.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "count": match port.count { Count::One => "one", Count::Optional => "optional", Count::Many => "many" },
             "holes": port.holes,
+            "filled": port.filled,
             "about": port.about,
         })
     };

@@ -20,6 +20,7 @@ mod grid;
 mod history;
 mod init;
 mod kinds;
+mod ledger;
 mod log;
 mod plan;
 mod preview;

@@ -142,6 +142,12 @@ impl Screen {
             let _ = all.clear();
         }
         if matches!(self.mode, Mode::Json) {
+            for tested in &summary.tested {
+                let value = serde_json::json!({
+                    "event": "ledger", "name": tested.name, "data": tested.data, "models": tested.models, "first": tested.first,
+                });
+                self.line("", &value);
+            }
             let value = serde_json::json!({
                 "event": "summary", "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped, "waiting": summary.waiting,
                 "retried": summary.retried, "quarantined": summary.quarantined, "accepted": summary.accepted, "items_cached": summary.items_cached, "items_ran": summary.items_ran,

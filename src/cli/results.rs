@@ -45,8 +45,8 @@ pub(super) fn standing(project: &Project, tasks: &[TaskId], quiet: bool) -> Resu
     let mut outcomes = vec![Outcome::Open; project.pipeline.tasks.len()];
     match project.planner(tasks, &hashing(quiet)) {
         Ok(planner) => {
-            for id in &planner.wanted {
-                if let Some(Judgement::Hit(known)) = planner.judge(*id, &outcomes)? {
+            for id in planner.in_order() {
+                if let Some(Judgement::Hit(known)) = planner.judge(id, &outcomes)? {
                     outcomes[id.0] = Outcome::Known(Box::new(known));
                 }
             }

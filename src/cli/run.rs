@@ -247,6 +247,7 @@ pub(super) fn closing(summary: &Summary) -> String {
         text.push_str(&format!(", {} accepted in quarantine", summary.accepted));
     }
     text.push_str(&format!(" in {:.2} s\n", summary.seconds));
+    text.push_str(&super::ledger::of_run(&summary.tested));
     if let Some(first) = summary.effects.first() {
         let more = if summary.effects.len() > 1 { format!(" and {} more", summary.effects.len() - 1) } else { String::new() };
         text.push_str(&format!("{first}{more} would act on the world: run with --effects, or name what may with --only\n"));

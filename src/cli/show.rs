@@ -70,7 +70,7 @@ pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
             continue;
         };
         if !args.json && !args.path {
-            text.push_str(&heading(&project, task, standing, record));
+            text.push_str(&heading(&project, task, standing, record)?);
         }
         for output in task.outputs.iter().filter(|output| port.as_ref().is_none_or(|port| *port == output.port)) {
             // An older record may lack a port that a command has now.
@@ -92,7 +92,7 @@ pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
 }
 
 /// The task, when and how it was made, and where its log is.
-fn heading(project: &Project, task: &Task, standing: &Standing, record: &Record) -> String {
+fn heading(project: &Project, task: &Task, standing: &Standing, record: &Record) -> Result<String> {
     let mut text = task.title();
     if matches!(standing, Standing::Old(_)) {
         text.push_str(" (of an earlier run: the pipeline or a source is another one now, `tomograph why` says how)");
@@ -120,7 +120,10 @@ fn heading(project: &Project, task: &Task, standing: &Standing, record: &Record)
     for warning in &record.warnings {
         let _ = writeln!(text, "  warning: {warning}");
     }
-    text
+    for tested in super::ledger::of_record(&project.store.ledger()?, record) {
+        let _ = writeln!(text, "  {}", tested.line());
+    }
+    Ok(text)
 }
 
 /// `2026-11-23 19:11:22 UTC` for RFC 3339.
@@ -190,6 +193,7 @@ fn object(project: &Project, task: &Task, output: &Output, standing: &Standing, 
         "quarantined": record.quarantined,
         "warnings": record.warnings,
         "accepted": record.accepted,
+        "tested": super::ledger::of_record(&project.store.ledger()?, record),
         "files": files,
     });
     Ok(object.to_string() + "\n")

@@ -6,6 +6,7 @@
 use super::exit::{Exit, Wrong, print};
 use super::grid::{count, duration};
 use super::history::overrides;
+use super::ledger::{Seen, of_record};
 use super::project::index_folder;
 use super::reading::{Local, root_of, settings};
 use super::show::moment;
@@ -155,6 +156,8 @@ struct Step {
     manifest: Option<KeyManifest>,
     /// Port → what each of its parts is: a task's output, or a digest.
     inputs: BTreeMap<String, Vec<String>>,
+    /// The test data that it met.
+    tested: Vec<Seen>,
 }
 
 /// The file's task first, then what is before it, nearest first; and the digests that no task made.
@@ -165,7 +168,7 @@ struct Lineage {
 
 impl Lineage {
     fn of(store: &Store, first: Arc<Record>, run: Option<&Run>) -> Result<Self> {
-        let makers = Makers::of(store, run)?;
+        let (makers, ledger) = (Makers::of(store, run)?, store.ledger()?);
         let mut lineage = Self { steps: Vec::new(), sources: BTreeSet::new() };
         let (mut seen, mut open) = (BTreeSet::from([first.key]), VecDeque::from([first]));
         while let Some(record) = open.pop_front() {
@@ -185,7 +188,8 @@ impl Lineage {
                 }
                 inputs.insert(port.clone(), named);
             }
-            lineage.steps.push(Step { record, manifest, inputs });
+            let tested = of_record(&ledger, &record);
+            lineage.steps.push(Step { record, manifest, inputs, tested });
         }
         Ok(lineage)
     }
@@ -279,6 +283,7 @@ impl Step {
             "started": record.started,
             "seconds": record.seconds,
             "warnings": record.warnings,
+            "tested": self.tested,
             "accepted": record.accepted,
         })
     }
@@ -334,6 +339,9 @@ fn tell(file: &Path, sidecar: &Sidecar, cell: Option<&Value>, lineage: &Lineage,
         }
         record.warnings.iter().for_each(|warning| {
             let _ = writeln!(text, "  warning: {warning}");
+        });
+        step.tested.iter().for_each(|seen| {
+            let _ = writeln!(text, "  {}", seen.line());
         });
     }
     let _ = write!(text, "\nmade again by\n  {again}");

@@ -102,7 +102,8 @@ fn stage_of_kind(kind: &Kind) -> Value {
     let about = params.as_object_mut().and_then(|fields| fields.remove("description")).unwrap_or_default();
     admit_braces(&mut params);
     let mut stage = stage(&params);
-    let inputs: Map<String, Value> = kind.inputs.iter().map(|port| (port.name.to_owned(), input(port))).collect();
+    let inputs: Map<String, Value> =
+        kind.inputs.iter().filter(|port| !port.filled).map(|port| (port.name.to_owned(), input(port))).collect();
     set(&mut stage, "inputs", json!({ "type": "object", "properties": inputs, "additionalProperties": false }));
     let published: Map<String, Value> =
         kind.outputs.iter().map(|port| (port.name.to_owned(), json!({ "type": "string", "description": port.about }))).collect();

@@ -224,6 +224,11 @@ impl<'a, 'i> Wirer<'a, 'i> {
                 },
                 None => None,
             };
+            if let Some(port) = port.filter(|port| port.filled) {
+                let message = format!("port `{}` is filled by the engine", port.name);
+                self.problems.push(Diagnostic::error(input.port_span.clone(), message).help("leave it out"));
+                continue;
+            }
             if let Some(port) = port.filter(|port| input.labelled && port.count != Count::Many) {
                 let message = format!("port `{}` takes one part, not a table of them", port.name);
                 self.problems.push(Diagnostic::error(input.port_span.clone(), message));

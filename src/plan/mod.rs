@@ -4,19 +4,23 @@
 
 mod expect;
 mod explain;
+mod filled;
 pub mod forecast;
 pub mod key;
 mod levels;
+mod order;
 pub mod reason;
 mod sources;
 mod states;
+mod tested;
 
 pub use explain::stored_manifest;
 pub use levels::levels;
+pub use tested::Tested;
 
 use crate::content::{Digest, Level, Tree};
 use crate::pipeline::{Action, Command, Edge, Origin, Pipeline, SourceId, Task, TaskId};
-use crate::store::{OutputRecord, Record, Store};
+use crate::store::{Ledger, OutputRecord, Record, Store};
 use anyhow::{Context as _, Result, bail};
 use key::{CommandKey, KeyManifest, PartKey};
 use rayon::prelude::*;
@@ -93,6 +97,12 @@ pub struct Planner<'a> {
     id: String,
     /// Last keys of its tasks, for those that must run.
     last: OnceLock<BTreeMap<String, Digest>>,
+    /// What the store's ledger says, once somebody asked.
+    ledger: Mutex<Option<Ledger>>,
+    /// What the engine brings to tasks that were judged.
+    filled: Mutex<BTreeMap<TaskId, Arc<Vec<filled::Filled>>>>,
+    /// See [`Planner::testers`].
+    testers: OnceLock<BTreeSet<TaskId>>,
 }
 
 impl<'a> Planner<'a> {
@@ -107,7 +117,7 @@ impl<'a> Planner<'a> {
         only: &[TaskId],
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self> {
-        let wanted = wanted(pipeline, only);
+        let wanted = order::wanted(pipeline, only);
         let mut read = BTreeSet::new();
         for edge in wanted.iter().flat_map(|task| pipeline.tasks[task.0].inputs.values().flatten()) {
             if let Origin::Source { source, .. } = edge.origin {
@@ -121,8 +131,20 @@ impl<'a> Planner<'a> {
         let sources = pipeline.sources.par_iter().enumerate().with_min_len(FEW).map(look).collect::<Result<_>>()?;
         store.foresee(id)?;
         let (id, last) = (id.to_owned(), OnceLock::new());
-        let mut planner =
-            Self { pipeline, store, root: root.to_owned(), wanted, sources, levels: Vec::new(), kept: Mutex::default(), id, last };
+        let mut planner = Self {
+            pipeline,
+            store,
+            root: root.to_owned(),
+            wanted,
+            sources,
+            levels: Vec::new(),
+            kept: Mutex::default(),
+            id,
+            last,
+            ledger: Mutex::default(),
+            filled: Mutex::default(),
+            testers: OnceLock::new(),
+        };
         planner.refuse_missing_sources()?;
         planner.levels = planner.find_levels();
         Ok(planner)
@@ -186,11 +208,6 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// The tasks that a task takes from.
-    pub fn needs_of(&self, id: TaskId) -> BTreeSet<TaskId> {
-        self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task).collect()
-    }
-
     /// The source part that an edge brings, if its source is there.
     pub fn source_tree(&self, source: SourceId, inside: Option<&str>) -> Option<Arc<Tree>> {
         Some(self.sources[source.0].as_ref()?.part(inside)?.tree)
@@ -242,6 +259,15 @@ impl<'a> Planner<'a> {
             }
             if !parts.is_empty() {
                 manifest.inputs.insert(port.clone(), parts);
+            }
+        }
+        if self.filled_ports(id).next().is_some() {
+            if self.needs_of(id).iter().any(|need| self.wanted.contains(need) && matches!(outcomes[need.0], Outcome::Open)) {
+                return Ok(None);
+            }
+            for (port, digest) in self.fill(id, outcomes)? {
+                let part = PartKey { at: BTreeMap::new(), digest: Some(digest), level: Level::Released, hole: None };
+                manifest.inputs.insert(port.to_owned(), vec![part]);
             }
         }
         Ok(Some(manifest))
@@ -355,19 +381,4 @@ fn origin(edge: &Edge) -> Option<(TaskId, &str)> {
 
 fn origin_task(edge: &Edge) -> Option<TaskId> {
     origin(edge).map(|(task, _)| task)
-}
-
-/// `only` and everything it needs; all tasks where `only` is empty.
-fn wanted(pipeline: &Pipeline, only: &[TaskId]) -> BTreeSet<TaskId> {
-    if only.is_empty() {
-        return (0..pipeline.tasks.len()).map(TaskId).collect();
-    }
-    let mut wanted = BTreeSet::new();
-    let mut open = only.to_vec();
-    while let Some(id) = open.pop() {
-        if wanted.insert(id) {
-            open.extend(pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task));
-        }
-    }
-    wanted
 }

@@ -1,7 +1,7 @@
 //! What would run: a state for every task, wave by wave, as `tomograph plan` shows it.
 
 use super::reason::Reason;
-use super::{Judgement, Outcome, Planner, State, origin, origin_task};
+use super::{Judgement, Outcome, Planner, State, origin};
 use crate::pipeline::TaskId;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,14 +36,16 @@ impl Planner<'_> {
         Ok(states.into_iter().collect())
     }
 
-    /// The wanted tasks in the pipeline's order, cut into stretches in which none needs another.
+    /// The wanted tasks, each after those it needs, cut into stretches in which none needs another.
     fn waves(&self) -> Vec<Vec<TaskId>> {
         let mut waves: Vec<Vec<TaskId>> = Vec::new();
-        for id in &self.wanted {
-            let last_need = self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task).max();
-            match waves.last_mut().filter(|wave| last_need.is_none_or(|need| need < wave[0])) {
-                Some(wave) => wave.push(*id),
-                None => waves.push(vec![*id]),
+        let order = self.in_order();
+        let place: BTreeMap<TaskId, usize> = order.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+        for id in order {
+            let last_need = self.needs_of(id).iter().filter_map(|need| place.get(need)).max().copied();
+            match waves.last_mut().filter(|wave| last_need.is_none_or(|need| need < place[&wave[0]])) {
+                Some(wave) => wave.push(id),
+                None => waves.push(vec![id]),
             }
         }
         waves

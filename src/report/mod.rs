@@ -10,7 +10,7 @@ pub mod tensorboard;
 
 pub use paper::{Grid, grids};
 pub use predictions::Predictions;
-pub use remark::{Remark, against_controls, failures};
+pub use remark::{Remark, TestData, against_controls, failures, met_before};
 pub use render::{csv, latex, markdown};
 
 use serde::Deserialize;

@@ -63,6 +63,33 @@ pub fn against_controls(report: &Report, controls: &BTreeMap<String, Vec<String>
     remarks
 }
 
+/// How often some test data was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestData {
+    /// Different models that ever met it in the store.
+    pub models: u64,
+    /// Of them, those behind the table.
+    pub here: u64,
+}
+
+/// What the ledger says: a warning where more models met the test data than the table shows.
+pub fn met_before(data: &[TestData]) -> Option<Remark> {
+    let most = data.iter().max_by_key(|one| (one.models.saturating_sub(one.here), one.models))?;
+    let models = |count: u64| if count == 1 { "1 model was".to_owned() } else { format!("{count} different models were") };
+    let text = format!("{} ever evaluated on the same test data in this store", models(most.models));
+    if most.models <= most.here {
+        return Some(Remark::note(text));
+    }
+    let of = match data.iter().filter(|one| one.models > one.here).count() {
+        _ if data.len() == 1 => String::new(),
+        many => format!(" (so, or less, for {many} of {} test sets)", data.len()),
+    };
+    Some(Remark::warning(format!(
+        "{text}, and {} of them stand behind this table{of}: of many tries the best looks better than it is",
+        most.here
+    )))
+}
+
 /// How many runs have no figures, and the classes of their failures.
 pub fn failures(report: &Report) -> Option<Remark> {
     let failed: Vec<&str> = report.rows().filter_map(|row| row.failed.as_deref()).collect();
@@ -112,6 +139,16 @@ mod tests {
         assert!(found[0].warning, "{found:?}");
         let wanted = "[region=outside, seed=1] has AUC 0.760 (0.660–0.810), [region=all, seed=1] has 0.900 (0.800–0.950)";
         assert!(found[0].text.contains(wanted), "{found:?}");
+    }
+
+    #[test]
+    fn more_models_than_the_table_shows_are_a_warning() {
+        let of = |models, here| TestData { models, here };
+        assert_eq!(met_before(&[]), None);
+        assert_eq!(met_before(&[of(1, 1)]), Some(Remark::note("1 model was ever evaluated on the same test data in this store")));
+        let warned = met_before(&[of(3, 3), of(9, 3)]).unwrap();
+        assert!(warned.warning && warned.text.starts_with("9 different models were ever evaluated"), "{warned:?}");
+        assert!(warned.text.contains("and 3 of them stand behind this table (so, or less, for 1 of 2 test sets)"), "{warned:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of terminals; `cli` draws.
 
+use crate::plan::Tested;
 use crate::stage::Note;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,6 +88,8 @@ pub struct Summary {
     pub seconds: f64,
     /// Failed tasks, with why and where the log is.
     pub failures: Vec<(String, String, Option<PathBuf>)>,
+    /// Test data that tasks of this run met, cached ones too.
+    pub tested: Vec<Tested>,
     pub interrupted: bool,
     /// The store turned out damaged (exit code 4).
     pub damaged: bool,

@@ -156,6 +156,8 @@ struct Loop<'a> {
     /// Failed tasks that wait for their next try.
     resting: Vec<retry::Resting>,
     summary: Summary,
+    /// Test data that was met, by digest, and its name.
+    met: BTreeMap<Digest, String>,
 }
 
 /// Makes the one pool for the items of all tasks as large as `-j` says. To be called before anything else uses the pool.
@@ -195,6 +197,7 @@ pub fn run<'a>(
         running: 0,
         resting: Vec::new(),
         summary: Summary::default(),
+        met: BTreeMap::new(),
     };
     run.summary.run = run.journal.id().to_owned();
     let (sender, inbox) = channel();
@@ -309,6 +312,7 @@ impl<'a> Loop<'a> {
                 self.skip(id, "the run was stopped");
             }
         }
+        self.summary.tested = self.planner.tested(&self.met)?;
         let summary = &self.summary;
         self.journal.end(&serde_json::json!({
             "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped,

@@ -150,6 +150,9 @@ impl<'a> Loop<'a> {
                 inputs.insert(port.clone(), parts);
             }
         }
+        for (port, part) in self.planner.filled_parts(id)? {
+            inputs.insert(port.to_owned(), vec![part]);
+        }
         Ok(if gone.is_empty() { Found::Inputs(Inputs(inputs)) } else { Found::Gone(gone) })
     }
 

@@ -42,6 +42,7 @@ impl Loop<'_> {
                 return Ok(());
             }
         }
+        self.met.extend(self.planner.enter_meetings(id, &known, &self.outcomes)?);
         let title = self.title(id);
         let compared = self.again.compared.get(&id).cloned();
         match self.told.remove(&id) {

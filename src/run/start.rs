@@ -254,6 +254,10 @@ impl Carried<'_, '_> {
 fn must_equal(action: &Action, standing: &Record, made: &Record) -> bool {
     let Action::Kind { kind, .. } = action else { return false };
     let place = |record: &Record| (record.host.clone(), record.build.clone(), record.device.clone(), record.threads);
+    if kind.inputs.iter().any(|port| port.filled && port.name == "lineage") {
+        // It says where and when its ancestors were made.
+        return false;
+    }
     !kind.work.is_torch() || (made.device == "cpu" && place(standing) == place(made))
 }
 

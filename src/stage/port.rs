@@ -131,6 +131,8 @@ pub struct Port {
     pub count: Count,
     /// Whether a gather may miss cells that failed (`report.*`).
     pub holes: bool,
+    /// Whether the engine fills it, and nothing is connected to it: `ledger` and `lineage`.
+    pub filled: bool,
     /// One line for `tomograph kinds`.
     pub about: &'static str,
 }
@@ -138,12 +140,18 @@ pub struct Port {
 impl Port {
     /// A port that takes exactly one part, or an output.
     pub const fn one(name: &'static str, holds: &'static [Artifact], about: &'static str) -> Self {
-        Self { name, holds, roles: &[], role_of: None, count: Count::One, holes: false, about }
+        Self { name, holds, roles: &[], role_of: None, count: Count::One, holes: false, filled: false, about }
     }
 
     /// A port that may be left unconnected.
     pub const fn optional(self) -> Self {
         Self { count: Count::Optional, ..self }
+    }
+
+    /// A port that the engine fills. `ledger`: how often the test data behind the task was met; `lineage`: the pipeline as far as it led
+    /// to the task.
+    pub const fn filled(self) -> Self {
+        Self { count: Count::Optional, filled: true, ..self }
     }
 
     /// A port that takes gathers.

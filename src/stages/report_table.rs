@@ -1,8 +1,8 @@
 //! `report.table`: metrics of many runs become a table.
 
-use super::runs::{Controls, chosen, measured, validated};
+use super::runs::{Controls, chosen, measured, test_data, validated};
 use crate::content::Level;
-use crate::report::{Grid, Remark, Report, Run, against_controls, csv, failures, grids, latex, markdown};
+use crate::report::{Grid, Remark, Report, Run, against_controls, csv, failures, grids, latex, markdown, met_before};
 use crate::stage::{Artifact, Context, Params, Part, Port, Problem, Whole};
 use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
@@ -78,7 +78,8 @@ fn min_count() -> u64 {
 impl Params for ReportTable {
     const KIND: &'static str = "report.table";
     const REVISION: u32 = 2;
-    const REVISIONS: &'static [(u32, &'static str)] = &[(2, "the paper's form, differences to the chosen run, controls")];
+    const REVISIONS: &'static [(u32, &'static str)] =
+        &[(2, "the paper's form, differences to the chosen run, controls, how often the test data was met")];
     const INPUTS: &'static [Port] = &[
         Port::one("runs", &[Artifact::Metrics], "metrics of the runs, gathered; one that failed is shown as such").many().with_holes(),
         Port::one("validation", &[Artifact::Predictions], "what the trainings say of the validation set: its figures are shown too")
@@ -87,6 +88,7 @@ impl Params for ReportTable {
         Port::one("choice", &[Artifact::Table], "what validation chose (`classifier.select`): other runs are held against its first")
             .many()
             .with_holes(),
+        Port::one("ledger", &[Artifact::Table], "how many models ever met the test data: more than are in the table is a warning").filled(),
     ];
     const OUTPUTS: &'static [Port] = &[
         Port::one("table", &[Artifact::Table], "table.csv: a row per run, then mean and sd per group"),
@@ -124,7 +126,8 @@ impl Whole for ReportTable {
         let report = Report::new(&runs, &self.columns(&runs)?, &self.over, min_count).by(&self.by).with_controls(&self.controls);
         let rows = self.rows(&report);
         let report = report.with_references(&references, &rows);
-        let remarks = remarks(&report, &self.controls);
+        let mut remarks = remarks(&report, &self.controls);
+        remarks.extend(met_before(&test_data(cx.inputs.optional("ledger")?)?));
         remarks.iter().filter(|remark| remark.warning).for_each(|remark| cx.warn(&remark.text));
         cx.write("table", "table.csv", &csv(&report)?)?;
         cx.write("report", "table.md", markdown(&report, &remarks, self.digits).as_bytes())?;

@@ -1,6 +1,6 @@
 //! What `report.*` read: runs with their metrics, validation figures, and what validation chose.
 
-use crate::report::{Metric, Metrics, Place, Predictions, Run};
+use crate::report::{Metric, Metrics, Place, Predictions, Run, TestData};
 use crate::stage::{Part, show_coordinates};
 use crate::stats::{Confusion, auc};
 use crate::table::Table;
@@ -85,6 +85,14 @@ fn figures(predictions: &Predictions) -> Metrics {
     ];
     let metric = |(name, value): (&str, Option<f64>)| Metric { name: name.to_owned(), value, n: None, low: None, high: None };
     Metrics { role: "validation".to_owned(), n: n as u64, metrics: named.into_iter().map(metric).collect() }
+}
+
+/// What port `ledger` says.
+pub(super) fn test_data(part: Option<&Part>) -> Result<Vec<TestData>> {
+    let Some(part) = part else { return Ok(Vec::new()) };
+    let table = part.table().context("the ledger")?;
+    let (models, here) = (table.column("models")?, table.column("here")?);
+    table.rows.iter().map(|row| Ok(TestData { models: row[models].parse()?, here: row[here].parse()? })).collect()
 }
 
 /// What validation chose: the best of each part of port `choice`, and how many were chosen in all. A table with a column `rank` says by

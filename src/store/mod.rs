@@ -10,6 +10,7 @@
 //! runs/PIPELINE/TIME-PID.jsonl        one journal a run
 //! names/PIPELINE/NAME.json            runs that have a name, and every key they reached
 //! audit.jsonl      who looked at people's data, and what left the store
+//! ledger.jsonl     which models met which test data, and when
 //! logs/ab/KEY.log  what a task printed
 //! live/RUN         processes that a live run has started; the run holds a lock on it
 //! damaged/DIGEST   bytes that were found not to be what their name says
@@ -31,6 +32,7 @@ mod hash;
 mod hold;
 mod index;
 mod items;
+mod ledger;
 mod live;
 mod memo;
 mod names;
@@ -50,6 +52,7 @@ pub use clock::{now, utc};
 pub use files::{Damaged, replace};
 pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
 
+pub use ledger::{Ledger, Meeting, Met};
 pub use live::{Left, Live, Started, left_at, start_of};
 pub use memo::{Hashed, Stamp, Unreadable};
 pub use names::{NamedRun, check_name};

@@ -42,6 +42,7 @@ mod kills;
 mod laws;
 #[cfg(feature = "torch")]
 mod learn;
+mod ledger;
 mod lend;
 mod limits;
 mod lungs;
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         learn::trials(),
         laws::trials(),
+        ledger::trials(),
         lend::trials(),
         items::trials(),
         limits::trials(),

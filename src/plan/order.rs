@@ -1,0 +1,50 @@
+//! Which tasks wait for which, and in what order they can be judged.
+
+use super::tested::LEDGER;
+use super::{Planner, origin_task};
+use crate::pipeline::{Pipeline, TaskId};
+use std::collections::BTreeSet;
+
+impl Planner<'_> {
+    /// The tasks that a task takes from.
+    pub(super) fn inputs_of(&self, id: TaskId) -> BTreeSet<TaskId> {
+        self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task).collect()
+    }
+
+    /// The tasks that a task takes from, and those that must have ended because it shows the ledger.
+    pub fn needs_of(&self, id: TaskId) -> BTreeSet<TaskId> {
+        let mut needs = self.inputs_of(id);
+        if self.filled_ports(id).any(|port| port == LEDGER) {
+            needs.extend(self.testers.get_or_init(|| self.testers()));
+        }
+        needs
+    }
+
+    /// The wanted tasks, each after those it needs.
+    pub fn in_order(&self) -> Vec<TaskId> {
+        // In the pipeline's order each follows what it takes from; what shows the ledger, and what follows that, comes last.
+        let mut late = BTreeSet::new();
+        for id in &self.wanted {
+            let needs = self.inputs_of(*id);
+            if self.filled_ports(*id).any(|port| port == LEDGER) || needs.iter().any(|need| late.contains(need)) {
+                late.insert(*id);
+            }
+        }
+        self.wanted.iter().filter(|id| !late.contains(id)).chain(&late).copied().collect()
+    }
+}
+
+/// `only` and everything it needs; all tasks where `only` is empty.
+pub(super) fn wanted(pipeline: &Pipeline, only: &[TaskId]) -> BTreeSet<TaskId> {
+    if only.is_empty() {
+        return (0..pipeline.tasks.len()).map(TaskId).collect();
+    }
+    let mut wanted = BTreeSet::new();
+    let mut open = only.to_vec();
+    while let Some(id) = open.pop() {
+        if wanted.insert(id) {
+            open.extend(pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task));
+        }
+    }
+    wanted
+}
