@@ -4,6 +4,7 @@ pub mod backbones;
 pub mod classifier_evaluate;
 pub mod classifier_features;
 pub mod classifier_predict;
+mod classifier_select;
 pub mod classifier_train;
 mod cohort_label;
 mod cohort_split;
@@ -45,6 +46,7 @@ pub static KINDS: &[Kind] = &[
     Kind::whole::<dataset_pack::DatasetPack>(),
     Kind::torch_map::<classifier_features::ClassifierFeatures>(),
     Kind::torch::<classifier_train::ClassifierTrain>(),
+    Kind::whole::<classifier_select::ClassifierSelect>(),
     Kind::torch_map::<classifier_predict::ClassifierPredict>(),
     Kind::torch::<classifier_evaluate::ClassifierEvaluate>(),
     Kind::whole::<lungs_evaluate::LungsEvaluate>(),

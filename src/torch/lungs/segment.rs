@@ -1,6 +1,6 @@
 //! The work of `lungs.segment`: masks of the images that nobody has shown to this network, batch by batch.
 //!
-//! Images are decoded ahead and masks finished behind on other threads, so that the network does not wait for either.
+//! On a GPU images are decoded ahead and masks finished behind on other threads, so that the network does not wait for either.
 
 use super::model::Unet;
 use super::pairs::input;
@@ -43,64 +43,99 @@ pub(crate) fn segment(params: &LungsSegment, job: &Job, asked: &Asked) -> Result
     let unet = Unet::load(job.cx.inputs.one("model")?, job.device).context("port `model`")?;
     let (side, size) = (unet.recipe.side, params.batch as usize);
     let items = asked.items;
-    let steps = items.len().div_ceil(size);
-    let step = |number: u64| (number < steps as u64).then_some(number as usize * size);
-    let read = |from: usize| read(items, from..items.len().min(from + size), side);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(job.cx.threads).build().context("cannot start threads")?;
-    let tell = |(at, made): (usize, Made)| asked.made(at, vec![made]);
+    let read = |from: usize| pool.install(|| read(items, from..items.len().min(from + size), side));
+    let finish = |(shown, shares): (Vec<Shown>, Vec<f32>)| -> Result<Vec<(usize, Made)>> {
+        let finish = |(one, shares): (&Shown, &[f32])| {
+            let made = finish(params, items, one, shares, side).with_context(|| format!("item {}", items[one.at].item))?;
+            Ok((one.at, made))
+        };
+        pool.install(|| shown.par_iter().zip(shares.par_chunks((side * side) as usize)).map(finish).collect())
+    };
+    let tell = |made: Vec<(usize, Made)>| made.into_iter().try_for_each(|(at, made)| asked.made(at, vec![made]));
+    let mut busy = Duration::ZERO;
+    let mut look = |batch: Batch| -> Result<Option<(Vec<Shown>, Vec<f32>)>> {
+        for (at, bad) in batch.bad {
+            asked.aside(at, bad.class, bad.reason);
+        }
+        if batch.shown.is_empty() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let shares = Vec::<f32>::try_from(&unet.shares(&images(&batch.shown, side, size)).view(-1))?;
+        busy += begun.elapsed();
+        ensure!(shares.iter().all(|share| share.is_finite()), "the network gives no number for an image: train it again");
+        Ok(Some((batch.shown, shares)))
+    };
+
+    let begun = Instant::now();
+    let starts = (0..items.len()).step_by(size);
+    if job.device.is_cuda() {
+        beside(starts.collect(), &read, &mut look, &finish, &tell)?;
+    } else {
+        // The network wants every processor: what went on beside it would hold up all of its threads, so each has its turn.
+        for from in starts {
+            look(read(from)?)?.map(&finish).transpose()?.map(tell).transpose()?;
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64().max(1e-9);
+    let (rate, share) = (items.len() as f64 / seconds, 100.0 * busy.as_secs_f64() / seconds);
+    (job.cx.note)(Note::Log(format!("{rate:.2} images/s in {seconds:.2} s, {share:.2} % of it in the network")));
+    Ok(())
+}
+
+/// What comes out of the network, and what becomes of it.
+type Look<'a> = &'a mut dyn FnMut(Batch) -> Result<Option<(Vec<Shown>, Vec<f32>)>>;
+type Finish<'a> = &'a (dyn Fn((Vec<Shown>, Vec<f32>)) -> Result<Vec<(usize, Made)>> + Sync);
+
+/// Reads ahead of the network, and finishes masks behind it.
+fn beside(
+    starts: Vec<usize>,
+    read: &(dyn Fn(usize) -> Result<Batch> + Sync),
+    look: Look,
+    finish: Finish,
+    tell: &dyn Fn(Vec<(usize, Made)>) -> Result<()>,
+) -> Result<()> {
     std::thread::scope(|scope| {
-        let (give, take) = sync_channel::<(Vec<Shown>, Vec<f32>)>(WAITING);
+        let (give, take) = sync_channel(WAITING);
         let (done, ready) = channel();
         scope.spawn(move || {
-            let area = (side * side) as usize;
-            for (shown, shares) in take {
-                let finish = |(one, shares): (&Shown, &[f32])| {
-                    let made = finish(params, items, one, shares, side);
-                    made.with_context(|| format!("item {}", items[one.at].item)).map(|made| (one.at, made))
-                };
-                let finished: Vec<Result<_>> = pool.install(|| shown.par_iter().zip(shares.par_chunks(area)).map(finish).collect());
-                if finished.into_iter().any(|one| done.send(one).is_err()) {
+            for batch in take {
+                if done.send(finish(batch)).is_err() {
                     return;
                 }
             }
         });
-        let feed = Feed { job: &step, prepare: &read, threads: job.cx.threads };
+        let feed = Feed { job: &|number| starts.get(number as usize).copied(), prepare: read, threads: 1 };
         feed.run(0, |ahead| {
-            let (begun, mut busy) = (Instant::now(), Duration::ZERO);
-            for _ in 0..steps {
-                let Batch { shown, bad } = ahead.next()?;
-                for (at, bad) in bad {
-                    asked.aside(at, bad.class, bad.reason);
+            for _ in &starts {
+                if let Some(seen) = look(ahead.next()?)? {
+                    give.send(seen).context("the thread that finishes masks has ended")?;
                 }
-                if !shown.is_empty() {
-                    let called = Instant::now();
-                    let shares = Vec::<f32>::try_from(&unet.shares(&images(&shown, side, size)).view(-1))?;
-                    busy += called.elapsed();
-                    ensure!(shares.iter().all(|share| share.is_finite()), "the network gives no number for an image: train it again");
-                    give.send((shown, shares)).context("the thread that finishes masks has ended")?;
-                }
-                ready.try_iter().try_for_each(|one| tell(one?))?;
+                ready.try_iter().try_for_each(|made| tell(made?))?;
             }
             drop(give);
-            ready.iter().try_for_each(|one| tell(one?))?;
-            let seconds = begun.elapsed().as_secs_f64().max(1e-9);
-            let (rate, share) = (items.len() as f64 / seconds, 100.0 * busy.as_secs_f64() / seconds);
-            (job.cx.note)(Note::Log(format!("{rate:.2} images/s in {seconds:.2} s, {share:.2} % of it in the network")));
-            Ok(())
+            ready.iter().try_for_each(|made| tell(made?))
         })
     })
 }
 
 fn read(items: &[Item], places: std::ops::Range<usize>, side: u32) -> Result<Batch> {
     let mut batch = Batch { shown: Vec::new(), bad: Vec::new() };
-    for at in places {
-        match Grey::decode(&items[at].read("images")?) {
-            Ok(image) => {
-                let size = (image.width, image.height);
-                let pixels = input(&image.into_deep(), side).with_context(|| format!("item {}", items[at].item))?;
-                batch.shown.push(Shown { at, size, pixels });
-            }
-            Err(bad) => batch.bad.push((at, bad)),
+    let one = |at: usize| -> Result<Result<Shown, (usize, Unusable)>> {
+        let image = match Grey::decode(&items[at].read("images")?) {
+            Ok(image) => image,
+            Err(bad) => return Ok(Err((at, bad))),
+        };
+        let size = (image.width, image.height);
+        let pixels = input(&image.into_deep(), side).with_context(|| format!("item {}", items[at].item))?;
+        Ok(Ok(Shown { at, size, pixels }))
+    };
+    let all: Vec<_> = places.into_par_iter().map(one).collect::<Result<_>>()?;
+    for one in all {
+        match one {
+            Ok(shown) => batch.shown.push(shown),
+            Err(bad) => batch.bad.push(bad),
         }
     }
     Ok(batch)
@@ -197,6 +232,28 @@ mod tests {
         assert_eq!((found(&ring, "{}", (8, 8)).mask.count(), found(&ring, r#"{"fill_holes": false}"#, (8, 8)).mask.count()), (9, 8));
         let large = found(&TWO, "{}", (16, 24)).mask;
         assert!((large.width, large.height) == (16, 24) && (17 * 6..21 * 6).contains(&large.count()), "{}", large.count());
+    }
+
+    /// The way of a GPU, with a network that takes what it gets.
+    #[test]
+    fn beside_the_network_batches_keep_their_order_and_errors_end_it() {
+        let batch = |from: usize| Batch { shown: vec![Shown { at: from, size: (1, 1), pixels: Vec::new() }], bad: Vec::new() };
+        let run = |broken: usize| {
+            let told = std::cell::RefCell::new(Vec::new());
+            let mut look = |batch: Batch| Ok((batch.shown[0].at % 3 != 1).then_some((batch.shown, Vec::new())));
+            let finish = |(shown, _): (Vec<Shown>, Vec<f32>)| {
+                ensure!(shown[0].at != broken, "broken");
+                Ok(vec![(shown[0].at, Made::default())])
+            };
+            let tell = |made: Vec<(usize, Made)>| {
+                told.borrow_mut().push(made[0].0);
+                Ok(())
+            };
+            let end = beside((0..9).collect(), &|from| Ok(batch(from)), &mut look, &finish, &tell);
+            (end.is_ok(), told.into_inner())
+        };
+        assert_eq!(run(9), (true, vec![0, 2, 3, 5, 6, 8]));
+        assert!(!run(5).0);
     }
 
     #[test]
