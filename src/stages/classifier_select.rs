@@ -6,7 +6,7 @@ use self::ranking::{Candidate, Ranked, rank};
 use crate::stage::{Artifact, Context, Coordinates, Params, Part, Port, Problem, Whole, show_coordinates};
 use crate::stats::{Threshold, of_sensitivity, youden};
 use crate::table::Table;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -18,17 +18,20 @@ use std::fs::File;
 /// value whose name comes first wins. A value of which a training failed, or has no figure, takes no part, and the table says so; where
 /// fewer than `best` take part, all of them are chosen, with a warning.
 ///
-/// The figures are those in `model.json`: of the validation images at the kept epoch. With `metrics` connected they are that port's, which
-/// is how the paper's code chose: by test figures. The choice is then marked, and a warning says so.
+/// The figures are those of the validation images at the kept epoch, from the models themselves or from the histories on port `runs`. With
+/// metrics on that port they are those, which is how the paper's code chose: by test figures. The choice is then marked, and a warning
+/// says so.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClassifierSelect {
-    /// Axis whose values compete, such as `backbone`.
-    axis: String,
+    /// Axis whose values compete, such as `backbone`. Unset: the only one that the gather on `models` has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    axis: Option<String>,
     /// How many are chosen.
     #[serde(default = "best")]
     best: usize,
-    /// Figure that decides: `auc` or `accuracy` (the higher the better) or `loss` (the lower); with `metrics` connected, any of theirs.
+    /// Figure that decides: `validation.auc` or `validation.accuracy` (the higher the better) or `validation.loss` (the lower), or, of metrics
+    /// on port `runs`, the name of any of theirs.
     #[serde(default = "by")]
     by: String,
     /// Axes over which the figure is averaged before anything is compared, such as `seed`.
@@ -45,7 +48,7 @@ fn best() -> usize {
 }
 
 fn by() -> String {
-    "auc".to_owned()
+    "validation.auc".to_owned()
 }
 
 /// Figures that `model.json` has.
@@ -58,7 +61,7 @@ impl Params for ClassifierSelect {
     const REVISION: u32 = 1;
     const INPUTS: &'static [Port] = &[
         Port::one("models", &[Artifact::Model], "trained classifiers, gathered over `axis`").many().with_holes(),
-        Port::one("metrics", &[Artifact::Metrics], "figures of the same runs to choose by, in the place of the models' own")
+        Port::one("runs", &[Artifact::History, Artifact::Metrics], "of the same trainings: what to choose by, if not what the models say")
             .many()
             .with_holes(),
         Port::one("predictions", &[Artifact::Predictions], "of the validation images, by the same runs: for `threshold`")
@@ -80,8 +83,8 @@ impl Params for ClassifierSelect {
         if self.best == 0 {
             problems.push(Problem::of("best", "must be above 0"));
         }
-        if self.average.contains(&self.axis) {
-            problems.push(Problem::of("average", format!("must not name `{}`, whose values compete", self.axis)));
+        if let Some(axis) = self.axis.as_ref().filter(|axis| self.average.contains(axis)) {
+            problems.push(Problem::of("average", format!("must not name `{axis}`, whose values compete")));
         }
         if self.sensitivity.is_some_and(|least| !(least > 0.0 && least <= 1.0)) {
             problems.push(Problem::of("sensitivity", "must be above 0 and at most 1"));
@@ -93,14 +96,15 @@ impl Params for ClassifierSelect {
 impl Whole for ClassifierSelect {
     fn run(&self, cx: &Context) -> Result<()> {
         let models = cx.inputs.many("models");
-        let metrics = cx.inputs.many("metrics");
+        let axis = self.axis(models)?;
+        let runs = cx.inputs.many("runs");
         let mut marks = Vec::new();
         let mut candidates = Vec::with_capacity(models.len());
         for part in models {
-            let figure = self.figure(part, metrics, &mut marks).with_context(|| show_coordinates(&part.coordinates))?;
+            let figure = self.figure(part, runs, &mut marks).with_context(|| show_coordinates(&part.coordinates))?;
             candidates.push(Candidate { coordinates: part.coordinates.clone(), figure });
         }
-        let ranked = rank(&candidates, &self.axis, &self.average, self.best, self.by != "loss")?;
+        let ranked = rank(&candidates, &axis, &self.average, self.best, !self.by.ends_with("loss"))?;
         marks.dedup();
         for mark in &marks {
             cx.warn(format!(
@@ -113,12 +117,12 @@ impl Whole for ClassifierSelect {
                 "{} of {} values of `{}`{of} have a figure, {} were to be chosen",
                 short.chosen.len(),
                 short.rows.len(),
-                self.axis,
+                axis,
                 self.best
             ));
         }
         ensure!(ranked.iter().any(|one| !one.chosen.is_empty()), "no training has a figure `{}` to choose by", self.by);
-        cx.write("choice", "choice.tsv", &self.choice(&ranked, marks.first().map(String::as_str)).to_tsv())?;
+        cx.write("choice", "choice.tsv", &self.choice(&axis, &ranked, marks.first().map(String::as_str)).to_tsv())?;
         let chosen: Vec<&Part> =
             ranked.iter().flat_map(|one| one.chosen.iter().flat_map(|(_, runs)| runs)).map(|at| &models[*at]).collect();
         list(cx, &chosen)?;
@@ -127,35 +131,62 @@ impl Whole for ClassifierSelect {
 }
 
 impl ClassifierSelect {
+    /// The axis whose values compete.
+    fn axis(&self, models: &[Part]) -> Result<String> {
+        if let Some(axis) = &self.axis {
+            return Ok(axis.clone());
+        }
+        let axes: Vec<&String> = models.first().map(|part| part.coordinates.keys().collect()).unwrap_or_default();
+        match axes.as_slice() {
+            [axis] => Ok((*axis).clone()),
+            [] => bail!("port `models` has one model: gather several, such as `train.model[backbone=*]`"),
+            _ => bail!("the models have the axes {axes:?}: say with the param `axis` which one competes"),
+        }
+    }
+
     /// What decides about a model; else why there is nothing.
-    fn figure(&self, part: &Part, metrics: &[Part], marks: &mut Vec<String>) -> Result<Result<f64, String>> {
+    fn figure(&self, part: &Part, runs: &[Part], marks: &mut Vec<String>) -> Result<Result<f64, String>> {
         if let Some(class) = &part.hole {
             return Ok(Err(class.clone()));
         }
         let model: serde_json::Value = serde_json::from_slice(&part.tree.read("model.json")?).context("model.json")?;
         let mut mark = model["selected_on"].as_str().map(str::to_owned);
-        let figure = if metrics.is_empty() {
-            ensure!(VALIDATION.contains(&self.by.as_str()), "param `by` is {}, but models know {}", self.by, VALIDATION.join(", "));
-            model["validation"][&self.by].as_f64()
-        } else {
-            let own =
-                metrics.iter().find(|other| other.coordinates == part.coordinates).context("port `metrics` has nothing of this run")?;
-            if let Some(class) = &own.hole {
-                return Ok(Err(class.clone()));
+        let own = runs.iter().find(|other| other.coordinates == part.coordinates);
+        ensure!(own.is_some() || runs.is_empty(), "port `runs` has nothing of this training");
+        let figure = match own {
+            Some(Part { hole: Some(class), .. }) => return Ok(Err(class.clone())),
+            Some(own) if own.tree.files.contains_key("metrics.json") => {
+                let json: serde_json::Value = serde_json::from_slice(&own.tree.read("metrics.json")?).context("metrics.json")?;
+                mark = json["role"].as_str().filter(|role| *role != "validation").map(str::to_owned).or(mark);
+                let all = json["metrics"].as_array().context("metrics.json has no `metrics`")?;
+                let found = all.iter().find(|one| one["name"] == self.by.as_str());
+                found.with_context(|| format!("param `by`: the metrics on port `runs` have no `{}`", self.by))?["value"].as_f64()
             }
-            let json: serde_json::Value = serde_json::from_slice(&own.tree.read("metrics.json")?).context("metrics.json")?;
-            mark = json["role"].as_str().filter(|role| *role != "validation").map(str::to_owned).or(mark);
-            let all = json["metrics"].as_array().context("metrics.json has no `metrics`")?;
-            let found = all.iter().find(|one| one["name"] == self.by.as_str());
-            found.with_context(|| format!("param `by`: port `metrics` has no figure `{}`", self.by))?["value"].as_f64()
+            Some(own) => {
+                let history = Table::from_tsv(&own.tree.read("history.tsv")?).context("history.tsv")?;
+                let column = history.column(&self.by.replacen("validation.", "validation_", 1)).context("param `by`: port `runs`")?;
+                let (at, kept) = (history.column("epoch")?, model["epoch"].to_string());
+                let row = history.rows.iter().find(|row| row[at] == kept);
+                row.context("the history lacks the model's epoch")?[column].parse().ok()
+            }
+            None => {
+                let by = self.by.strip_prefix("validation.").unwrap_or(&self.by);
+                ensure!(
+                    VALIDATION.contains(&by),
+                    "param `by` is {}, but models know validation.{}",
+                    self.by,
+                    VALIDATION.join(", validation.")
+                );
+                model["validation"][by].as_f64()
+            }
         };
         marks.extend(mark.filter(|mark| !marks.contains(mark)));
         Ok(figure.filter(|value| value.is_finite()).ok_or_else(|| "no figure".to_owned()))
     }
 
-    fn choice(&self, ranked: &[Ranked], mark: Option<&str>) -> Table {
+    fn choice(&self, axis: &str, ranked: &[Ranked], mark: Option<&str>) -> Table {
         let axes: Vec<&String> = ranked.first().map(|one| one.at.keys().collect()).unwrap_or_default();
-        let fixed = [self.axis.as_str(), self.by.as_str(), "runs", "rank", "chosen", "failed", "selected_on"];
+        let fixed = [axis, self.by.as_str(), "runs", "rank", "chosen", "failed", "selected_on"];
         let mut table = Table::new(axes.iter().map(|axis| axis.as_str()).chain(fixed));
         for one in ranked {
             for row in &one.rows {
@@ -270,7 +301,7 @@ mod tests {
         let runs =
             [("a", 1, Some(0.7)), ("b", 1, Some(0.9)), ("c", 1, Some(0.8)), ("a", 2, Some(0.6)), ("b", 2, None), ("c", 2, Some(0.6))];
         let outcome = world(&runs).run(&params::<ClassifierSelect>("axis = 'backbone'\nbest = 2")).unwrap();
-        let choice = "seed\tbackbone\tauc\truns\trank\tchosen\tfailed\tselected_on\n\
+        let choice = "seed\tbackbone\tvalidation.auc\truns\trank\tchosen\tfailed\tselected_on\n\
             1\tb\t0.9\t1\t1\tyes\t\tvalidation\n1\tc\t0.8\t1\t2\tyes\t\tvalidation\n1\ta\t0.7\t1\t3\tno\t\tvalidation\n\
             2\ta\t0.6\t1\t1\tyes\t\tvalidation\n2\tc\t0.6\t1\t2\tyes\t\tvalidation\n2\tb\t\t0\t\tno\toom\tvalidation\n";
         assert_eq!(text(&outcome, "choice", "choice.tsv"), choice);
@@ -295,9 +326,28 @@ mod tests {
         assert_eq!(rows[2], "c\t\t1\t\tno\toom\tvalidation");
         assert_eq!(outcome.warnings, ["2 of 3 values of `backbone` have a figure, 3 were to be chosen"]);
         assert_eq!(text(&outcome, "models", "parts.tsv").lines().count(), 5);
+        let unsaid = world(&runs).run(&params::<ClassifierSelect>("")).map(|_| ()).unwrap_err();
+        assert!(format!("{unsaid:#}").contains("say with the param `axis`"), "{unsaid:#}");
         assert!(world(&[("a", 1, None)]).run(&params::<ClassifierSelect>("axis = 'backbone'")).is_err());
         let wrong = world(&runs).run(&params::<ClassifierSelect>("axis = 'network'")).map(|_| ()).unwrap_err();
         assert_eq!(format!("{wrong:#}"), "param `axis`: the models have no axis `network`; there are backbone, seed");
+    }
+
+    #[test]
+    fn histories_decide_at_the_epoch_that_was_kept() {
+        let mut world = World::new();
+        let (mut models, mut runs) = (Vec::new(), Vec::new());
+        for (name, accuracy) in [("a", "0.7"), ("b", "0.8")] {
+            let coordinates = Coordinates::from([("backbone".to_owned(), Value::Text(name.to_owned()))]);
+            let tree = world.tree(&[("model.json", br#"{"epoch": 2, "validation": {}}"#)]);
+            models.push(Part { coordinates: coordinates.clone(), tree, hole: None });
+            let history = format!("epoch\tvalidation_accuracy\n1\t0.9\n2\t{accuracy}\n");
+            runs.push(Part { coordinates, tree: world.tree(&[("history.tsv", history.as_bytes())]), hole: None });
+        }
+        world.inputs.0.insert("models".to_owned(), models);
+        world.inputs.0.insert("runs".to_owned(), runs);
+        let outcome = world.run(&params::<ClassifierSelect>("best = 1\nby = 'validation.accuracy'")).unwrap();
+        assert!(text(&outcome, "choice", "choice.tsv").contains("b\t0.8\t1\t1\tyes\t\tvalidation\n"));
     }
 
     #[test]
@@ -307,7 +357,7 @@ mod tests {
             let json = format!(r#"{{"role": "test", "n": 9, "metrics": [{{"name": "accuracy", "value": {value}}}]}}"#);
             Part { coordinates: at(backbone, 1), tree: world.tree(&[("metrics.json", json.as_bytes())]), hole: None }
         });
-        world.inputs.0.insert("metrics".to_owned(), metrics.to_vec());
+        world.inputs.0.insert("runs".to_owned(), metrics.to_vec());
         let outcome = world.run(&params::<ClassifierSelect>("axis = 'backbone'\nbest = 1\nby = 'accuracy'")).unwrap();
         assert!(text(&outcome, "choice", "choice.tsv").contains("1\tb\t0.8\t1\t1\tyes\t\ttest\n"));
         assert!(outcome.warnings[0].contains("selected on test"), "{:?}", outcome.warnings);

@@ -33,9 +33,9 @@ fn cuts(scores: &[f64], positive: &[bool]) -> Option<Vec<Threshold>> {
     let (mut hits, mut alarms, mut found) = (0, 0, Vec::new());
     for (at, (score, truth)) in order.iter().enumerate() {
         if *truth {
-            hits += 1
+            hits += 1;
         } else {
-            alarms += 1
+            alarms += 1;
         }
         if order.get(at + 1).is_none_or(|next| next.0 != *score) {
             let (sensitivity, specificity) = (hits as f64 / all as f64, 1.0 - alarms as f64 / (positive.len() - all) as f64);
