@@ -2,15 +2,20 @@
 //!
 //! Knows nothing of stages or files; the layouts are in `render` (a run a row) and `paper` (a network a row, seeds beside each other).
 
+pub mod curves;
+pub mod flow;
+pub mod page;
 mod paper;
 mod predictions;
 mod remark;
 mod render;
+pub mod svg;
+pub mod tables;
 pub mod tensorboard;
 
 pub use paper::{Grid, grids};
 pub use predictions::Predictions;
-pub use remark::{Remark, TestData, against_controls, failures, met_before};
+pub use remark::{Remark, TestData, against_controls, failures, met_before, selected_on_test};
 pub use render::{csv, latex, markdown};
 
 use serde::Deserialize;
@@ -24,6 +29,9 @@ pub struct Metrics {
     /// How many rows.
     pub n: u64,
     pub metrics: Vec<Metric>,
+    /// `test` where test images picked the model.
+    #[serde(default)]
+    pub selected_on: Option<String>,
 }
 
 /// One figure.
@@ -309,6 +317,7 @@ mod tests {
                 Metric { name: "auc".to_owned(), value: auc, n: None, low: auc.map(|auc| auc - 0.1), high: auc.map(|auc| auc + 0.05) },
                 Metric { name: "recall".to_owned(), value: Some(0.5), n: Some(4), low: None, high: None },
             ],
+            selected_on: None,
         };
         let coordinates = place.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect();
         Run { coordinates, outcome: Ok(metrics) }

@@ -1,6 +1,6 @@
 //! What a reader must be told beside the figures: controls that reach them, and runs that failed.
 
-use super::{Cell, Report, Row};
+use super::{Cell, Report, Row, Run};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A sentence for the reader.
@@ -88,6 +88,13 @@ pub fn met_before(data: &[TestData]) -> Option<Remark> {
         "{text}, and {} of them stand behind this table{of}: of many tries the best looks better than it is",
         most.here
     )))
+}
+
+/// How many runs have figures on the very images that picked their model.
+pub fn selected_on_test(runs: &[Run]) -> Option<Remark> {
+    let picked = runs.iter().filter(|run| run.outcome.as_ref().is_ok_and(|metrics| metrics.selected_on.as_deref() == Some("test"))).count();
+    let text = format!("{picked} of {} runs are selected on test: the images that they are measured on picked their epoch", runs.len());
+    (picked > 0).then(|| Remark::warning(text))
 }
 
 /// How many runs have no figures, and the classes of their failures.

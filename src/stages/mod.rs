@@ -15,11 +15,13 @@ mod dicom_render;
 mod images_import;
 mod images_mask;
 mod images_prepare;
+mod laid_out;
 mod lungs_evaluate;
 pub mod lungs_segment;
 pub mod lungs_train;
 mod npy_import;
 pub mod published;
+mod report_html;
 mod report_table;
 mod runs;
 #[cfg(test)]
@@ -51,6 +53,7 @@ pub static KINDS: &[Kind] = &[
     Kind::torch::<classifier_evaluate::ClassifierEvaluate>(),
     Kind::whole::<lungs_evaluate::LungsEvaluate>(),
     Kind::whole::<report_table::ReportTable>(),
+    Kind::whole::<report_html::ReportHtml>(),
 ];
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! `report.table`: metrics of many runs become a table.
 
-use super::runs::{Controls, chosen, measured, test_data, validated};
+use super::laid_out::{LaidOut, Settings};
+use super::runs::Controls;
 use crate::content::Level;
-use crate::report::{Grid, Remark, Report, Run, against_controls, csv, failures, grids, latex, markdown, met_before};
-use crate::stage::{Artifact, Context, Params, Part, Port, Problem, Whole};
-use anyhow::{Result, bail, ensure};
+use crate::report::{Grid, csv, latex, markdown};
+use crate::stage::{Artifact, Context, Params, Port, Problem, Whole};
+use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// Lays out the metrics of many runs, in the form that papers print and in an honest one.
 ///
@@ -25,54 +25,26 @@ pub(super) struct ReportTable {
     #[serde(default)]
     metrics: Option<Vec<String>>,
     /// Axes that only repeat the same experiment: means are taken over them, and the paper's form has them side by side.
-    #[serde(default = "over")]
+    #[serde(default = "super::laid_out::over")]
     over: Vec<String>,
     /// Axis whose values are the rows of the paper's form.
-    #[serde(default = "rows")]
+    #[serde(default = "super::laid_out::rows")]
     rows: String,
     /// Figure that marks the best, is held against the chosen run and against the controls. The first in the table where no run has it.
-    #[serde(default = "by")]
+    #[serde(default = "super::laid_out::by")]
     by: String,
     /// How many are marked in each column of the paper's form; of equal ones at the edge all are.
-    #[serde(default = "best")]
+    #[serde(default = "super::laid_out::best")]
     best: usize,
     /// Axis and values that make a run a control.
     #[serde(default = "super::runs::controls")]
     controls: Controls,
     /// Digits after the point in Markdown and LaTeX, 0 to 9; the CSV has six.
-    #[serde(default = "digits")]
+    #[serde(default = "super::laid_out::digits")]
     digits: usize,
     /// From people's data, figures and counts of fewer rows than this are not shown.
-    #[serde(default = "min_count")]
+    #[serde(default = "super::laid_out::min_count")]
     min_count: u64,
-}
-
-const USUAL: [&str; 7] = ["accuracy", "precision", "recall", "f1", "sensitivity", "specificity", "auc"];
-/// The same for masks.
-const OF_MASKS: [&str; 2] = ["dice", "iou"];
-
-fn over() -> Vec<String> {
-    vec!["seed".to_owned()]
-}
-
-fn rows() -> String {
-    "backbone".to_owned()
-}
-
-fn by() -> String {
-    "auc".to_owned()
-}
-
-fn best() -> usize {
-    3
-}
-
-fn digits() -> usize {
-    3
-}
-
-fn min_count() -> u64 {
-    5
 }
 
 impl Params for ReportTable {
@@ -115,24 +87,20 @@ impl Params for ReportTable {
 
 impl Whole for ReportTable {
     fn run(&self, cx: &Context) -> Result<()> {
-        let read = |port: &str, read: fn(&Part) -> Result<Vec<Run>>| -> Result<Vec<Run>> {
-            Ok(cx.inputs.many(port).iter().map(read).collect::<Result<Vec<_>>>()?.concat())
-        };
-        let mut runs = read("validation", validated)?;
-        runs.extend(read("runs", measured)?);
-        ensure!(!runs.is_empty(), "nothing is connected to port `runs`");
-        let min_count = if cx.inputs.identified() { self.min_count } else { 0 };
-        let (references, _) = chosen(cx.inputs.many("choice"), &runs)?;
-        let report = Report::new(&runs, &self.columns(&runs)?, &self.over, min_count).by(&self.by).with_controls(&self.controls);
-        let rows = self.rows(&report);
-        let report = report.with_references(&references, &rows);
-        let mut remarks = remarks(&report, &self.controls);
-        remarks.extend(met_before(&test_data(cx.inputs.optional("ledger")?)?));
+        let LaidOut { report, grids, remarks } = Settings {
+            metrics: self.metrics.as_deref(),
+            over: &self.over,
+            rows: &self.rows,
+            by: &self.by,
+            best: self.best,
+            controls: &self.controls,
+            min_count: self.min_count,
+        }
+        .lay_out(cx)?;
         remarks.iter().filter(|remark| remark.warning).for_each(|remark| cx.warn(&remark.text));
         cx.write("table", "table.csv", &csv(&report)?)?;
         cx.write("report", "table.md", markdown(&report, &remarks, self.digits).as_bytes())?;
         cx.write("report", "table.tex", latex(&report, &remarks, self.digits).as_bytes())?;
-        let grids = grids(&report, &rows, self.best);
         if grids.is_empty() {
             return Ok(());
         }
@@ -140,41 +108,11 @@ impl Whole for ReportTable {
     }
 }
 
-/// What must be said beside the figures. Of masks no shortcut is asked.
-fn remarks(report: &Report, controls: &Controls) -> Vec<Remark> {
-    let mut remarks: Vec<Remark> = failures(report).into_iter().collect();
-    if report.metrics.iter().any(|metric| USUAL.contains(&metric.as_str())) {
-        remarks.extend(against_controls(report, controls));
-    }
-    remarks
-}
-
-impl ReportTable {
-    /// The axis of the paper's rows: the one asked for, else the first that is not averaged.
-    fn rows(&self, report: &Report) -> String {
-        let kept = &report.axes[..report.axes.len() - report.averaged];
-        kept.iter().find(|axis| **axis == self.rows).or(kept.first()).cloned().unwrap_or_default()
-    }
-
-    fn columns(&self, runs: &[Run]) -> Result<Vec<String>> {
-        let found = runs.iter().filter_map(|run| run.outcome.as_ref().ok()).flat_map(|metrics| &metrics.metrics);
-        let there: BTreeSet<&str> = found.map(|metric| metric.name.as_str()).collect();
-        let Some(metrics) = &self.metrics else {
-            let usual = USUAL.iter().filter(|name| there.is_empty() || there.contains(*name));
-            let of_masks = OF_MASKS.iter().filter(|name| there.contains(*name));
-            return Ok(usual.chain(of_masks).map(|&name| name.to_owned()).collect());
-        };
-        match metrics.iter().find(|name| !there.is_empty() && !there.contains(name.as_str())) {
-            Some(name) => bail!("no run has the metric `{name}`; there are {}", there.into_iter().collect::<Vec<_>>().join(", ")),
-            None => Ok(metrics.clone()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::content::Tree;
+    use crate::stage::Part;
     use crate::stage::Value;
     use crate::stages::testing::{World, chain, params};
 

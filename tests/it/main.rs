@@ -54,6 +54,7 @@ mod pipelines;
 mod predict;
 mod programs;
 mod quarantine;
+mod report;
 mod rerun;
 mod scheduling;
 mod schema;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
         predict::trials(),
         programs::trials(),
         quarantine::trials(),
+        report::trials(),
         rerun::trials(),
         scheduling::trials(),
         schema::trials(),

@@ -1,0 +1,196 @@
+//! `report.html`: everything that a reader of results wants to see, in one file.
+
+mod charts;
+mod origin;
+
+use super::laid_out::{LaidOut, Settings};
+use super::runs::Controls;
+use crate::content::Level;
+use crate::report::Remark;
+use crate::report::page::{Page, Section, gallery, heading, note, picture};
+use crate::report::svg::alone;
+use crate::report::tables::{Td, honest, paper, table};
+use crate::stage::{Artifact, Context, Params, Port, Problem, Whole, show_coordinates};
+use anyhow::{Context as _, Result};
+use charts::{Charts, Scored};
+use origin::Lineage;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One page of results that opens from disk and needs no network: tables that sort, curves, calibration, confusion matrices, trainings,
+/// contact sheets, the pipeline's picture, and what ran where with which data, keys and versions. Warnings come first.
+///
+/// It follows the reader's light or dark, prints, and can be read on a phone. What nothing is connected to is left out, and the page says
+/// so. The charts are written as SVG files too. Pictures of people never enter it: contact sheets of identified data are left out.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReportHtml {
+    /// Figures, in this order. Unset: those of accuracy, precision, recall, f1, sensitivity, specificity, auc, dice and iou
+    /// that any run has.
+    #[serde(default)]
+    metrics: Option<Vec<String>>,
+    /// Axes that only repeat the same experiment: means are taken over them, and the paper's form has them side by side.
+    #[serde(default = "super::laid_out::over")]
+    over: Vec<String>,
+    /// Axis whose values are the rows of the paper's form, and the colours of the curves.
+    #[serde(default = "super::laid_out::rows")]
+    rows: String,
+    /// Figure that marks the best, is held against the chosen run and against the controls. The first in the table where no run has it.
+    #[serde(default = "super::laid_out::by")]
+    by: String,
+    /// How many are marked in each column of the paper's form; of equal ones at the edge all are.
+    #[serde(default = "super::laid_out::best")]
+    best: usize,
+    /// Axis and values that make a run a control.
+    #[serde(default = "super::runs::controls")]
+    controls: Controls,
+    /// Digits after the point, 0 to 9.
+    #[serde(default = "super::laid_out::digits")]
+    digits: usize,
+    /// From people's data, figures and counts of fewer rows than this are not shown.
+    #[serde(default = "super::laid_out::min_count")]
+    min_count: u64,
+}
+
+impl Params for ReportHtml {
+    const KIND: &'static str = "report.html";
+    const REVISION: u32 = 1;
+    const INPUTS: &'static [Port] = &[
+        Port::one("runs", &[Artifact::Metrics], "metrics of the runs, gathered; one that failed is shown as such").many().with_holes(),
+        Port::one("validation", &[Artifact::Predictions], "what the trainings say of the validation set: its figures are shown too")
+            .many()
+            .with_holes(),
+        Port::one("choice", &[Artifact::Table], "what validation chose (`classifier.select`): other runs are held against its first")
+            .many()
+            .with_holes(),
+        Port::one("predictions", &[Artifact::Predictions], "for ROC and precision–recall curves, calibration, confusion matrices")
+            .many()
+            .with_holes(),
+        Port::one("histories", &[Artifact::History], "of the trainings, for their curves").many().with_holes(),
+        Port::one("figures", &[Artifact::Figure], "contact sheets and other pictures").many().with_holes(),
+        Port::one("tables", &[Artifact::Table], "further tables, such as comparisons").many().with_holes(),
+        Port::one("ledger", &[Artifact::Table], "how many models ever met the test data: more than are shown is a warning").filled(),
+        Port::one("lineage", &[Artifact::Files], "the pipeline, for its picture and for what ran where").filled(),
+    ];
+    const OUTPUTS: &'static [Port] = &[Port::one("report", &[Artifact::Report], "report.html; figures/NAME.svg, each chart alone")];
+    // It hides small counts and pictures, and what gives them away.
+    const AT_MOST: Level = Level::Released;
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.digits > 9 {
+            problems.push(Problem::of("digits", "must be 0 to 9"));
+        }
+        if self.metrics.as_ref().is_some_and(Vec::is_empty) {
+            problems.push(Problem::of("metrics", "names no figure"));
+        }
+        problems
+    }
+}
+
+impl Whole for ReportHtml {
+    fn run(&self, cx: &Context) -> Result<()> {
+        let settings = Settings {
+            metrics: self.metrics.as_deref(),
+            over: &self.over,
+            rows: &self.rows,
+            by: &self.by,
+            best: self.best,
+            controls: &self.controls,
+            min_count: self.min_count,
+        };
+        let least = settings.least(cx);
+        let mut remarks: Vec<Remark> = Vec::new();
+        let mut sections = vec![self.tables(cx, &settings, &mut remarks)?];
+        let mut charts = Charts::new(&self.rows, &self.over, least, self.controls.clone());
+        let scored = Scored::read(cx)?;
+        sections.extend(charts.of_scores(&scored, cx.inputs.many("predictions").is_empty()));
+        sections.push(charts.of_trainings(cx.inputs.many("histories"))?);
+        sections.push(pictures(cx)?);
+        sections.extend(further(cx)?);
+        let lineage = Lineage::read(cx)?;
+        let (drawing, last) = lineage.sections();
+        if let Some((name, svg)) = drawing.picture {
+            charts.files.push((name, svg));
+        }
+        sections.push(drawing.section);
+        sections.push(last);
+        remarks.iter().filter(|remark| remark.warning).for_each(|remark| cx.warn(&remark.text));
+        let page = Page { title: lineage.title(), about: lineage.about(), remarks, sections };
+        cx.write("report", "report.html", page.html().as_bytes())?;
+        charts.files.iter().try_for_each(|(name, svg)| cx.write("report", &format!("figures/{name}.svg"), alone(svg).as_bytes()))
+    }
+}
+
+impl ReportHtml {
+    fn tables(&self, cx: &Context, settings: &Settings, remarks: &mut Vec<Remark>) -> Result<Section> {
+        let (id, title) = ("results", "Results");
+        if cx.inputs.many("runs").is_empty() && cx.inputs.many("validation").is_empty() {
+            return Ok(Section::left_out(id, title, "nothing is connected to port `runs`"));
+        }
+        let LaidOut { report, grids, remarks: said } = settings.lay_out(cx)?;
+        remarks.extend(said);
+        let mut body =
+            honest(&report, "Every run, with its 95 % interval where it has one. A click on a column's head sorts.", self.digits);
+        if !grids.is_empty() {
+            body.push_str(&heading("As papers print it"));
+            grids.iter().for_each(|grid| body.push_str(&paper(grid, self.digits)));
+        }
+        if report.min_count > 0 {
+            body.push_str(&note(&format!("Figures that rest on fewer than {} rows are not shown (*).", report.min_count)));
+        }
+        Ok(Section { id, title, body })
+    }
+}
+
+/// Contact sheets, unless they show people.
+fn pictures(cx: &Context) -> Result<Section> {
+    let (id, title) = ("pictures", "Pictures");
+    let parts = cx.inputs.many("figures");
+    if parts.is_empty() {
+        return Ok(Section::left_out(id, title, "nothing is connected to port `figures`"));
+    }
+    let (mut shown, mut withheld, mut failed) = (Vec::new(), 0, Vec::new());
+    for part in parts {
+        match &part.hole {
+            Some(class) => failed.push(format!("[{}]: failed, {class}", show_coordinates(&part.coordinates))),
+            None if part.tree.is_identified() => withheld += 1,
+            None => {
+                for (name, file) in part.tree.files.iter().filter(|(name, _)| name.ends_with(".svg")) {
+                    let at = show_coordinates(&part.coordinates);
+                    let name = name.trim_end_matches(".svg");
+                    shown.push(picture(&if at.is_empty() { name.to_owned() } else { format!("{name} [{at}]") }, &file.read()?));
+                }
+            }
+        }
+    }
+    let mut body = gallery(&shown);
+    if withheld > 0 {
+        body.push_str(&note("Left out: pictures of identified data. `tomograph show` says where they lie in the store."));
+    }
+    failed.iter().for_each(|text| body.push_str(&note(text)));
+    Ok(Section { id, title, body })
+}
+
+/// Tables that other stages made. Rows of people's data could tell of one of them, so such tables stay out.
+fn further(cx: &Context) -> Result<Option<Section>> {
+    let parts = cx.inputs.many("tables");
+    let mut body = String::new();
+    for part in parts {
+        let at = show_coordinates(&part.coordinates);
+        if let Some(class) = &part.hole {
+            body.push_str(&note(&format!("[{at}]: failed, {class}")));
+            continue;
+        }
+        if part.tree.is_identified() {
+            body.push_str(&note("Left out: a table of identified data."));
+            continue;
+        }
+        let found = part.table().with_context(|| format!("the table of [{at}]"))?;
+        let words = |at: usize| !found.rows.iter().all(|row| row[at].is_empty() || row[at].parse::<f64>().is_ok());
+        let columns: Vec<(String, bool)> = found.columns.iter().enumerate().map(|(at, name)| (name.clone(), words(at))).collect();
+        let rows: Vec<Vec<Td>> = found.rows.iter().map(|row| row.iter().map(Td::text).collect()).collect();
+        body.push_str(&table(&at, &[], &columns, &rows));
+    }
+    Ok((!parts.is_empty()).then_some(Section { id: "tables", title: "Further tables", body }))
+}
