@@ -56,7 +56,7 @@ const SCORES: &str = r#"scores() {
 
 const TRAIN: &str = r#". ./scores.sh
 [ "$1 $2 $3" = "$(cat failing.txt 2>/dev/null)" ] && exit 3
-printf '{"of": "%s"}\n' "$1" > "$5/model.json"
+printf '{"of": "%s %s"}\n' "$1" "$3" > "$5/model.json"
 printf '\002\000\000\000\000\000\000\000{}' > "$5/model.safetensors"
 awk -v net="$1" -v seed="$2" 'BEGIN {
     print "epoch\tlearning_rate\ttrain_loss\ttrain_accuracy\ttrain_auc\tvalidation_loss\tvalidation_accuracy\tvalidation_auc"
@@ -114,12 +114,11 @@ fn a_page_says_all_that_is_known() {
         "Calibration: well",
         "loss, by epoch",
         "outside (control)",
-        "images.import, revision",
         "data:image/svg+xml,%3Csvg",
         ">dataset.pack<",
         "<code title=\"",
     ] {
-        assert!(page.contains(part) || part == "images.import, revision", "{part} is not in the page\n{}", output.text());
+        assert!(page.contains(part), "{part} is not in the page\n{}", output.text());
     }
     assert!(!page.contains("Left out"), "everything is connected");
     assert!(
@@ -161,7 +160,7 @@ fn what_nothing_is_connected_to_is_left_out() {
     for port in ["predictions", "histories", "figures"] {
         assert!(page.contains(&format!("Left out: nothing is connected to port `{port}`.")), "{port}\n{page}");
     }
-    assert!(page.contains("Note: </p>") || page.contains("no shortcut control was run"), "{page}");
+    assert!(page.contains("no shortcut control was run"), "{page}");
 }
 
 fn failed_cells_are_holes_of_a_page() {
@@ -172,7 +171,7 @@ fn failed_cells_are_holes_of_a_page() {
     let warning = page.find("<strong>Warning: </strong>2 of 24 runs failed: exit.").unwrap();
     assert!(warning < page.find("<main>").unwrap());
     assert!(page.contains("failed: exit") && page.contains("nas, all, seed 2: failed, exit."), "{page}");
-    assert!(page.contains("8 tasks, 1 failed") || page.contains("12 tasks, 1 failed"), "{page}");
+    assert!(page.contains("12 tasks, 1 failed"), "{page}");
 }
 
 fn pictures_of_people_stay_out() {
@@ -239,7 +238,7 @@ fn a_browser_shows_it_without_error_or_request() {
             assert_eq!(found[nothing], serde_json::json!([]), "{width}: {nothing}: {found}");
         }
         assert!(found["pictures"].as_u64().unwrap() > 30 && found["tables"].as_u64().unwrap() >= 6, "{found}");
-        assert_eq!(found["wide"], 0, "at {width} pixels the page is wider than the screen: {found}");
+        assert!(found["wide"].as_i64().unwrap() <= 0, "at {width} pixels the page is wider than the screen: {found}");
         assert!(!output.stderr.contains("CONSOLE"), "{}", output.text());
     }
 }
