@@ -31,7 +31,7 @@ pub struct Slot {
     /// One per metric.
     pub cells: Vec<Cell>,
     pub failed: Option<String>,
-    /// Whether it is among the best of its block; of equal ones at the edge, all are.
+    /// Whether it is among the best of its block, where others are not; of equal ones at the edge, all are.
     pub best: bool,
 }
 
@@ -101,7 +101,8 @@ impl Grid {
         for block in 0..self.blocks.len() {
             let mut values: Vec<f64> = self.lines.iter().filter_map(|(_, slots)| of(&slots[block])).collect();
             values.sort_by(|a, b| b.total_cmp(a));
-            let Some(edge) = values.get(self.best.min(values.len()).wrapping_sub(1)).copied() else { continue };
+            // Where all would be marked, no mark says anything.
+            let Some(edge) = values.get(self.best.wrapping_sub(1)).copied().filter(|_| values.len() > self.best) else { continue };
             for (_, slots) in &mut self.lines {
                 let is_best = of(&slots[block]).is_some_and(|value| value >= edge);
                 if let Some(slot) = slots[block].as_mut() {
@@ -268,7 +269,7 @@ mod tests {
             "| backbone | seed 1 AUC | seed 1 Recall | seed 2 AUC | seed 2 Recall |",
             "|---|---:|---:|---:|---:|",
             // Of equal ones both are marked.
-            "| mobilenet | **0.90** | **0.50** | **0.80** | **0.50** |",
+            "| mobilenet | **0.90** | **0.50** | 0.80 | 0.50 |",
             "| vgg_16 | 0.70 | 0.50 | failed: memory | – |",
             "| nas | **0.90** | **0.50** | – | – |",
             "| old | – | 0.50 | – | – |",
@@ -285,7 +286,7 @@ mod tests {
             r" & \multicolumn{2}{c}{seed 1} & \multicolumn{2}{c}{seed 2} \\",
             r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}",
             r"backbone & AUC & Recall & AUC & Recall \\",
-            r"mobilenet & \textbf{0.90} & \textbf{0.50} & \textbf{0.80} & \textbf{0.50} \\",
+            r"mobilenet & \textbf{0.90} & \textbf{0.50} & 0.80 & 0.50 \\",
             r"vgg\_16 & 0.70 & 0.50 & \multicolumn{2}{c}{failed: memory} \\",
             r"nas & \textbf{0.90} & \textbf{0.50} & -- & -- \\",
         ] {
@@ -309,7 +310,7 @@ mod tests {
         let text = String::from_utf8(table(&made).unwrap()).unwrap();
         assert_eq!(
             text,
-            "region,role,backbone,auc,best,failed\nall,test,nas,0.700000,yes,\nall,validation,nas,0.800000,yes,\nlungs,,nas,,no,exit\n"
+            "region,role,backbone,auc,best,failed\nall,test,nas,0.700000,no,\nall,validation,nas,0.800000,no,\nlungs,,nas,,no,exit\n"
         );
     }
 }

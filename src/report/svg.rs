@@ -89,7 +89,7 @@ impl Chart {
         let mut text = open(&self.title, (self.size.0, self.size.1 + 16.0 * lines as f64 + if lines > 0 { 6.0 } else { 0.0 }));
         let _ = write!(text, "<text x=\"{left}\" y=\"14\" font-weight=\"600\">{}</text>", escape(&self.title));
         for (axis, _) in self.ranges.iter().enumerate() {
-            self.axis(&mut text, axis, if small { 2 } else { 5 }, &at, (left, top, wide, high));
+            self.axis(&mut text, axis, if small { 3 - axis } else { 5 }, &at, (left, top, wide, high));
         }
         if !small {
             let (x, y) = (left + wide / 2.0, top + high + 31.0);
@@ -168,7 +168,7 @@ fn steps((from, to): (f64, f64), about: usize) -> Vec<(f64, String)> {
 pub fn matrix(title: &str, classes: &[String], counts: &[Vec<u64>]) -> String {
     let (side, left, top) = (46.0, 70.0, 38.0);
     let width = left + side * classes.len() as f64 + 8.0;
-    let mut text = open(title, (width.max(150.0), top + side * classes.len() as f64 + 8.0));
+    let mut text = open(title, (width.max(title.chars().count() as f64 * 6.6 + 8.0), top + side * classes.len() as f64 + 8.0));
     let cut = |name: &str| escape(&name.chars().take(10).collect::<String>());
     let _ = write!(text, "<text x=\"4\" y=\"13\" font-weight=\"600\">{}</text>", escape(title));
     for (at, class) in classes.iter().enumerate() {

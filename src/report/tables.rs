@@ -29,9 +29,9 @@ pub type Column = (String, bool);
 pub fn table(caption: &str, groups: &[(String, usize)], columns: &[Column], rows: &[Vec<Td>]) -> String {
     let word = |at: usize| columns.get(at).is_some_and(|(_, words)| *words).then_some("word");
     html! {
-        div.wide {
-            table.sortable {
-                @if !caption.is_empty() { caption { (caption) } }
+        @if !caption.is_empty() { p.caption { (caption) } }
+        div.wide tabindex="0" {
+            table.sortable aria-label=(caption) {
                 thead {
                     @if !groups.is_empty() {
                         tr { @for (name, width) in groups { th.group colspan=(width) scope="colgroup" { (name) } } }
@@ -180,9 +180,9 @@ pub fn digest(whole: &str) -> String {
 /// Rows whose cells are HTML.
 pub fn raw_table(caption: &str, columns: &[Column], rows: &[Vec<(String, String)>]) -> String {
     html! {
-        div.wide {
-            table.sortable {
-                @if !caption.is_empty() { caption { (caption) } }
+        @if !caption.is_empty() { p.caption { (caption) } }
+        div.wide tabindex="0" {
+            table.sortable aria-label=(caption) {
                 thead { tr { @for (name, words) in columns { th scope="col" class=[words.then_some("word")] { button type="button" { (name) } } } } }
                 tbody {
                     @for row in rows {

@@ -38,7 +38,7 @@ pub(super) struct ReportHtml {
     /// Figure that marks the best, is held against the chosen run and against the controls. The first in the table where no run has it.
     #[serde(default = "super::laid_out::by")]
     by: String,
-    /// How many are marked in each column of the paper's form; of equal ones at the edge all are.
+    /// How many are marked for each seed of the paper's form, where there are more; of equal ones at the edge all are.
     #[serde(default = "super::laid_out::best")]
     best: usize,
     /// Axis and values that make a run a control.

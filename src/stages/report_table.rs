@@ -33,7 +33,7 @@ pub(super) struct ReportTable {
     /// Figure that marks the best, is held against the chosen run and against the controls. The first in the table where no run has it.
     #[serde(default = "super::laid_out::by")]
     by: String,
-    /// How many are marked in each column of the paper's form; of equal ones at the edge all are.
+    /// How many are marked for each seed of the paper's form, where there are more; of equal ones at the edge all are.
     #[serde(default = "super::laid_out::best")]
     best: usize,
     /// Axis and values that make a run a control.
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(lines[1], "nas,validation,1,2,1.000000,,,0.500000,,,,yes,");
         assert_eq!(lines[5], "vgg,test,1,40,0.750000,,,,,,,,-0.050000");
         let paper = String::from_utf8(outcome.read("report", "paper.md")).unwrap();
-        assert!(paper.contains("Measured on the validation set") && paper.contains("| old | **1.000** | **0.500** |"), "{paper}");
+        assert!(paper.contains("Measured on the validation set") && paper.contains("| old | 1.000 | 0.500 |"), "{paper}");
     }
 
     #[test]

@@ -158,9 +158,8 @@ impl<'p> Charts<'p> {
                 continue;
             }
             let own: Place = run.place.iter().filter(|(axis, _)| *axis == self.rows || self.over.contains(axis)).map(pair).collect();
-            let title = own.values().cloned().collect::<Vec<_>>().join(", ");
-            let file = told(&own);
-            pictures.push(self.keep(&["confusion", group, &file], matrix(&title, &found.classes, &counts)));
+            let title = told(&own);
+            pictures.push(self.keep(&["confusion", group, &title], matrix(&title, &found.classes, &counts)));
         }
         let mut text = gallery(&pictures);
         if hidden > 0 {
