@@ -3,6 +3,8 @@
 //! Starts from the `NAME.tomograph.json` beside the file, and follows key manifests back to the sources. Reads no pipeline: what a
 //! pipeline has become since does not change where a number came from.
 
+mod cell;
+
 use super::exit::{Exit, Wrong, print};
 use super::grid::{count, duration};
 use super::history::overrides;
@@ -15,8 +17,8 @@ use crate::plan::key::{KeyManifest, PartKey};
 use crate::run::sidecar::Sidecar;
 use crate::stage::show_coordinates;
 use crate::store::{Record, Run, Store};
-use crate::table::Table;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use cell::cell;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,7 +54,7 @@ pub(super) fn whence(args: &WhenceArgs) -> Result<Exit> {
     let store = Store::open(&local.store_in(&root), &index_folder())?;
     let first = made_by(&store, &sidecar, &file)?;
     let run = run_of(&store, &first)?;
-    let lineage = Lineage::of(&store, first, run.as_ref())?;
+    let lineage = Lineage::of(&store, first, run.as_ref(), cell.as_ref())?;
     let again = again(&lineage.steps[0].record, run.as_ref());
     let text = match args.json {
         true => json!({
@@ -70,6 +72,9 @@ pub(super) fn whence(args: &WhenceArgs) -> Result<Exit> {
     print(&(text + "\n"))?;
     Ok(Exit::Done)
 }
+
+/// Ports that the engine fills: what they bring was made by no task and lies in no source.
+const FILLED: [&str; 2] = ["ledger", "lineage"];
 
 /// The file, and the row and column after it. A name with colons that is a file is a file.
 fn split(text: &str) -> (PathBuf, Option<(&str, &str)>) {
@@ -99,28 +104,6 @@ fn described(file: &Path, digest: &Digest) -> Result<Sidecar> {
     let beside = Sidecar::path(file);
     let what = format!("{} was not published or exported by tomograph", file.display());
     Err(Wrong(format!("{what}, or was moved without {}", beside.display())).into())
-}
-
-/// A number in a table, and how its row and column are called.
-fn cell(file: &Path, bytes: &[u8], row: &str, column: &str) -> Result<Value> {
-    let wrong = |what: String| Wrong(format!("{}: {what}", file.display()));
-    let table = match file.extension().and_then(|end| end.to_str()) {
-        Some("csv") => Table::from_delimited(bytes),
-        Some("tsv") => Table::from_tsv(bytes),
-        _ => return Err(wrong("rows and columns are those of a .csv or .tsv file".to_owned()).into()),
-    };
-    let table = table.with_context(|| format!("cannot read {}", file.display()))?;
-    let numbered = |text: &str, count: usize| text.parse::<usize>().ok().filter(|number| (1..=count).contains(number)).map(|at| at - 1);
-    let at_row = numbered(row, table.rows.len())
-        .ok_or_else(|| wrong(format!("there is no row {row}: below the header are rows 1 to {}", table.rows.len())))?;
-    let at_column = table
-        .position(column)
-        .or_else(|| numbered(column, table.columns.len()))
-        .ok_or_else(|| wrong(format!("there is no column {column}: there are {}", table.columns.join(", "))))?;
-    let row = &table.rows[at_row];
-    let named: BTreeMap<&str, &str> = table.columns.iter().map(String::as_str).zip(row.iter().map(String::as_str)).collect();
-    let value = row.get(at_column).cloned().unwrap_or_default();
-    Ok(json!({ "row": at_row + 1, "column": table.columns[at_column], "value": value, "values": named }))
 }
 
 /// The record of this project's store that the file came out of.
@@ -167,7 +150,8 @@ struct Lineage {
 }
 
 impl Lineage {
-    fn of(store: &Store, first: Arc<Record>, run: Option<&Run>) -> Result<Self> {
+    /// `cell` narrows the first task's inputs to those of its row.
+    fn of(store: &Store, first: Arc<Record>, run: Option<&Run>, cell: Option<&Value>) -> Result<Self> {
         let (makers, ledger) = (Makers::of(store, run)?, store.ledger()?);
         let mut lineage = Self { steps: Vec::new(), sources: BTreeSet::new() };
         let (mut seen, mut open) = (BTreeSet::from([first.key]), VecDeque::from([first]));
@@ -177,7 +161,16 @@ impl Lineage {
             let mut inputs = BTreeMap::new();
             for (port, parts) in manifest.iter().flat_map(|manifest| &manifest.inputs) {
                 let mut named = Vec::new();
-                for part in parts {
+                if FILLED.contains(&port.as_str()) && record.kind != "command" {
+                    named.extend(parts.iter().filter_map(|part| part.digest).map(|digest| format!("the engine, {digest}")));
+                    inputs.insert(port.clone(), named);
+                    continue;
+                }
+                let own: Vec<&PartKey> = parts.iter().filter(|part| lineage.steps.is_empty() && is_of_row(part, cell)).collect();
+                if !own.is_empty() && own.len() < parts.len() {
+                    named.push(format!("of {} parts those of the row:", parts.len()));
+                }
+                for part in if own.is_empty() { parts.iter().collect() } else { own } {
                     let maker = makers.find(part, &record);
                     named.push(part_name(part, maker.as_ref()));
                     match (maker, part.digest) {
@@ -193,6 +186,20 @@ impl Lineage {
         }
         Ok(lineage)
     }
+}
+
+/// Whether a gathered part is what a row of a table tells of: the row, or the column's name, has its coordinates. Means are of all.
+fn is_of_row(part: &PartKey, cell: Option<&Value>) -> bool {
+    let Some(cell) = cell else { return true };
+    let column = cell["column"].as_str().unwrap_or_default();
+    part.at.iter().all(|(axis, value)| match cell["values"][axis].as_str() {
+        Some(own) => own.is_empty() || own.starts_with("mean") || own == "sd" || own == value.to_string(),
+        // `seed 1 auc`, as the paper's form has it.
+        None => {
+            let said = column.split_once(&format!("{axis} ")).map(|(_, rest)| rest.split([' ', ',']).next().unwrap_or_default());
+            said.is_none_or(|own| own == value.to_string())
+        }
+    })
 }
 
 /// Which tasks of a run gave what, in the order in which the run reached them.

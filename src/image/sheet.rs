@@ -156,13 +156,13 @@ mod tests {
         let tile = Tile {
             picture: Some(picture),
             outlines: vec![Outline { mask: mask.clone(), name: 0 }, Outline { mask, name: 1 }],
-            caption: vec!["a <1> & b".to_owned()],
+            caption: vec!["<1> & b".to_owned()],
         };
         let bare = Tile { picture: None, caption: Vec::new(), ..tile.clone() };
         let groups = [("worst".to_owned(), vec![tile, bare]), ("flagged".to_owned(), Vec::new())];
         let svg = contact_sheet(["drawn", "predicted"], &groups, 60).unwrap();
         assert_eq!((svg.matches("<image ").count(), svg.matches("<path ").count()), (1, 4));
-        assert!(svg.contains("d=\"M45 0L45 15L15 15L15 0Z\"") && svg.contains("a &lt;1&gt; &amp; b") && !svg.contains("flagged"), "{svg}");
+        assert!(svg.contains("d=\"M45 0L45 15L15 15L15 0Z\"") && svg.contains(">&lt;1&gt; &amp; b<") && !svg.contains("flagged"), "{svg}");
         let start = svg.find("base64,").unwrap() + 7;
         assert!(svg[start..].starts_with("iVBORw0KGgo"), "a PNG");
     }

@@ -61,11 +61,11 @@ impl Settings<'_> {
         let mut runs = read("validation", validated)?;
         runs.extend(read("runs", measured)?);
         ensure!(!runs.is_empty(), "nothing is connected to port `runs`");
-        let (references, _) = chosen(cx.inputs.many("choice"), &runs)?;
+        let (references, chosen_on_test) = chosen(cx.inputs.many("choice"), &runs)?;
         let report = Report::new(&runs, &self.columns(&runs)?, self.over, self.least(cx)).by(self.by).with_controls(self.controls);
         let rows = self.rows(&report);
         let report = report.with_references(&references, &rows);
-        let mut remarks: Vec<Remark> = failures(&report).into_iter().chain(selected_on_test(&runs)).collect();
+        let mut remarks: Vec<Remark> = failures(&report).into_iter().chain(selected_on_test(&runs)).chain(chosen_on_test).collect();
         // Of masks no shortcut is asked.
         if report.metrics.iter().any(|metric| USUAL.contains(&metric.as_str())) {
             remarks.extend(against_controls(&report, self.controls));

@@ -1,6 +1,6 @@
 //! What `report.*` read: runs with their metrics, validation figures, and what validation chose.
 
-use crate::report::{Metric, Metrics, Place, Predictions, Run, TestData};
+use crate::report::{Metric, Metrics, Place, Predictions, Remark, Run, TestData};
 use crate::stage::{Part, show_coordinates};
 use crate::stats::{Confusion, auc};
 use crate::table::Table;
@@ -95,18 +95,21 @@ pub(super) fn test_data(part: Option<&Part>) -> Result<Vec<TestData>> {
     table.rows.iter().map(|row| Ok(TestData { models: row[models].parse()?, here: row[here].parse()? })).collect()
 }
 
-/// What validation chose: the best of each part of port `choice`, and how many were chosen in all. A table with a column `rank` says by
+/// What validation chose: the best of each part of port `choice`, and a warning where it was test data that chose. A table with a column `rank` says by
 /// 1 which is the best, another by its first row; `chosen`, where it is there, is `yes` or 1 for those that count. Columns that are no
 /// axis of the runs do not matter.
-pub(super) fn chosen(parts: &[Part], runs: &[Run]) -> Result<(Vec<Place>, usize)> {
-    let (mut best, mut all) = (Vec::new(), 0);
+pub(super) fn chosen(parts: &[Part], runs: &[Run]) -> Result<(Vec<Place>, Option<Remark>)> {
+    let (mut best, mut remark) = (Vec::new(), None);
     let is_axis = |column: &str| runs.iter().any(|run| run.coordinates.contains_key(column));
     for part in parts.iter().filter(|part| part.hole.is_none()) {
         let table = part.table().with_context(|| format!("the choice of [{}]", show_coordinates(&part.coordinates)))?;
         let (rank, counts) = (table.position("rank"), table.position("chosen"));
         let rows: Vec<&Vec<String>> =
             table.rows.iter().filter(|row| counts.is_none_or(|at| ["yes", "1", "true"].contains(&row[at].as_str()))).collect();
-        all += rows.len();
+        let on_test = |at: usize| table.rows.iter().any(|row| row[at] == "test");
+        if table.position("selected_on").is_some_and(on_test) {
+            remark = Some(Remark::warning("what is called chosen is selected on test: the images that it is measured on chose it"));
+        }
         for (number, row) in rows.iter().enumerate() {
             if rank.map_or(number == 0, |at| row[at] == "1") {
                 let own = table.columns.iter().zip(row.iter()).filter(|(column, _)| is_axis(column));
@@ -114,5 +117,5 @@ pub(super) fn chosen(parts: &[Part], runs: &[Run]) -> Result<(Vec<Place>, usize)
             }
         }
     }
-    Ok((best, all))
+    Ok((best, remark))
 }

@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         an_axis_value_without_runs_is_a_dash,
         a_control_that_reaches_the_real_thing_warns,
         a_mended_cell_fills_its_hole,
+        a_number_is_followed_to_its_own_run,
     ]
 }
 
@@ -145,4 +146,31 @@ fn a_mended_cell_fills_its_hole() {
     let output = space.run("run sweep.toml --json").success();
     assert_eq!(output.tasks("ran"), ["score[backbone=vgg,region=all,seed=2]", "table", "train[backbone=vgg,region=all,seed=2]"]);
     assert!(!space.read("results/table.csv").contains("exit"));
+}
+
+fn a_number_is_followed_to_its_own_run() {
+    let space = space();
+    let _ = space.run("run sweep.toml").success();
+    let tasks = |place: &str| -> Vec<String> {
+        let told = space.run_args(&["whence", place, "--json"]).success().objects().remove(0);
+        told["tasks"].as_array().unwrap().iter().map(|task| task["task"].as_str().unwrap().to_owned()).collect()
+    };
+    let own = |cell: &str| vec!["table".to_owned(), format!("score[{cell}]"), format!("train[{cell}]")];
+    // The second row of the table, of each form.
+    assert_eq!(tasks("results/table.csv:2:auc"), own("backbone=nas,region=all,seed=2"));
+    assert_eq!(tasks("results/table/table.md:2:AUC"), own("backbone=nas,region=all,seed=2"));
+    assert_eq!(tasks("results/table/paper.csv:2:seed 1 auc"), own("backbone=vgg,region=all,seed=1"));
+    assert_eq!(
+        tasks("results/table/paper.md:1:seed 2 AUC")[1..],
+        [
+            "score[backbone=nas,region=all,seed=2]",
+            "score[backbone=nas,region=outside,seed=2]",
+            "train[backbone=nas,region=all,seed=2]",
+            "train[backbone=nas,region=outside,seed=2]"
+        ]
+    );
+    // A mean is of its group, a file of everything.
+    assert_eq!(tasks("results/table.csv:9:auc").len(), 5);
+    assert_eq!(tasks("results/table.csv").len(), 17);
+    space.run("whence results/table.csv:2:auc").success().says(&["auc in row 2 is 0.910000", "runs ← of 8 parts those of the row:"]);
 }
