@@ -48,6 +48,8 @@ mod limits;
 mod lungs;
 mod numbers;
 mod odd;
+#[cfg(feature = "torch")]
+mod paper;
 mod per_item;
 mod pipelines;
 #[cfg(feature = "torch")]
@@ -64,6 +66,8 @@ mod segment;
 mod shell;
 mod space;
 mod study;
+#[cfg(feature = "torch")]
+mod sweep;
 mod tables;
 mod tidy;
 #[cfg(feature = "torch")]
@@ -104,6 +108,8 @@ fn main() -> ExitCode {
         limits::trials(),
         lungs::trials(),
         odd::trials(),
+        #[cfg(feature = "torch")]
+        paper::trials(),
         per_item::trials(),
         pipelines::trials(),
         #[cfg(feature = "torch")]
@@ -118,6 +124,8 @@ fn main() -> ExitCode {
         seeing::trials(),
         #[cfg(feature = "torch")]
         segment::trials(),
+        #[cfg(feature = "torch")]
+        sweep::trials(),
         tables::trials(),
         tidy::trials(),
         #[cfg(feature = "torch")]
