@@ -34,7 +34,7 @@ demo: build ## run pipelines/demo.toml, from made-up patients to a table of resu
 	@$(start)
 	say "running pipelines/demo.toml"
 	$(tomograph) run pipelines/demo.toml
-	say "results/demo.csv"
+	say "results/demo.csv; the page is results/demo/report.html"
 	cat results/demo.csv
 
 build: ## fetch libtorch, build both programs in release mode

@@ -120,8 +120,9 @@ impl Grid {
             "all" => "measured on all rows".to_owned(),
             role => format!("measured on the {role} set"),
         };
+        let marks = self.lines.iter().flat_map(|(_, slots)| slots).flatten().any(|slot| slot.best);
         let marked = match self.best {
-            0 => String::new(),
+            _ if !marks => String::new(),
             best => {
                 let each = if self.blocks.len() > 1 { " of each" } else { "" };
                 format!("; bold: the {best} with the best {}{each}", title(&self.by))

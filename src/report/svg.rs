@@ -166,7 +166,7 @@ fn steps((from, to): (f64, f64), about: usize) -> Vec<(f64, String)> {
 
 /// Counts `[truth][decision]` in a grid, darker the larger their share of the row.
 pub fn matrix(title: &str, classes: &[String], counts: &[Vec<u64>]) -> String {
-    let (side, left, top) = (46.0, 70.0, 38.0);
+    let (side, left, top) = (58.0, 70.0, 38.0);
     let width = left + side * classes.len() as f64 + 8.0;
     let mut text = open(title, (width.max(title.chars().count() as f64 * 6.6 + 8.0), top + side * classes.len() as f64 + 8.0));
     let cut = |name: &str| escape(&name.chars().take(10).collect::<String>());

@@ -50,6 +50,8 @@ pub(super) struct LaidOut {
     pub(super) report: Report,
     pub(super) grids: Vec<Grid>,
     pub(super) remarks: Vec<Remark>,
+    /// Axis of the paper's rows.
+    pub(super) rows: String,
 }
 
 impl Settings<'_> {
@@ -71,7 +73,7 @@ impl Settings<'_> {
             remarks.extend(against_controls(&report, self.controls));
         }
         remarks.extend(met_before(&test_data(cx.inputs.optional("ledger")?)?));
-        Ok(LaidOut { grids: grids(&report, &rows, self.best), report, remarks })
+        Ok(LaidOut { grids: grids(&report, &rows, self.best), report, remarks, rows })
     }
 
     /// Counts below this are not shown; 0 where nothing is of people.

@@ -6,7 +6,6 @@ mod origin;
 use super::laid_out::{LaidOut, Settings};
 use super::runs::Controls;
 use crate::content::Level;
-use crate::report::Remark;
 use crate::report::page::{Page, Section, gallery, heading, note, picture};
 use crate::report::svg::alone;
 use crate::report::tables::{Td, honest, paper, table};
@@ -100,9 +99,13 @@ impl Whole for ReportHtml {
             min_count: self.min_count,
         };
         let least = settings.least(cx);
-        let mut remarks: Vec<Remark> = Vec::new();
-        let mut sections = vec![self.tables(cx, &settings, &mut remarks)?];
-        let mut charts = Charts::new(&self.rows, &self.over, least, self.controls.clone());
+        let laid_out = match cx.inputs.many("runs").is_empty() && cx.inputs.many("validation").is_empty() {
+            true => None,
+            false => Some(settings.lay_out(cx)?),
+        };
+        let remarks = laid_out.as_ref().map(|found| found.remarks.clone()).unwrap_or_default();
+        let mut sections = vec![self.tables(laid_out.as_ref())];
+        let mut charts = Charts::new(laid_out.as_ref().map_or(&self.rows, |found| &found.rows), &self.over, least, self.controls.clone());
         let scored = Scored::read(cx)?;
         sections.extend(charts.of_scores(&scored, cx.inputs.many("predictions").is_empty()));
         sections.push(charts.of_trainings(cx.inputs.many("histories"))?);
@@ -123,15 +126,12 @@ impl Whole for ReportHtml {
 }
 
 impl ReportHtml {
-    fn tables(&self, cx: &Context, settings: &Settings, remarks: &mut Vec<Remark>) -> Result<Section> {
+    fn tables(&self, found: Option<&LaidOut>) -> Section {
         let (id, title) = ("results", "Results");
-        if cx.inputs.many("runs").is_empty() && cx.inputs.many("validation").is_empty() {
-            return Ok(Section::left_out(id, title, "nothing is connected to port `runs`"));
-        }
-        let LaidOut { report, grids, remarks: said } = settings.lay_out(cx)?;
-        remarks.extend(said);
-        let mut body =
-            honest(&report, "Every run, with its 95 % interval where it has one. A click on a column's head sorts.", self.digits);
+        let Some(LaidOut { report, grids, .. }) = found else {
+            return Section::left_out(id, title, "nothing is connected to port `runs`");
+        };
+        let mut body = honest(report, "Every run, with its 95 % interval where it has one. A click on a column's head sorts.", self.digits);
         if !grids.is_empty() {
             body.push_str(&heading("As papers print it"));
             grids.iter().for_each(|grid| body.push_str(&paper(grid, self.digits)));
@@ -139,7 +139,7 @@ impl ReportHtml {
         if report.min_count > 0 {
             body.push_str(&note(&format!("Figures that rest on fewer than {} rows are not shown (*).", report.min_count)));
         }
-        Ok(Section { id, title, body })
+        Section { id, title, body }
     }
 }
 

@@ -87,7 +87,7 @@ impl Params for ReportTable {
 
 impl Whole for ReportTable {
     fn run(&self, cx: &Context) -> Result<()> {
-        let LaidOut { report, grids, remarks } = Settings {
+        let LaidOut { report, grids, remarks, .. } = Settings {
             metrics: self.metrics.as_deref(),
             over: &self.over,
             rows: &self.rows,
