@@ -149,6 +149,17 @@ mod tests {
     }
 
     #[test]
+    fn what_test_images_picked_is_told() {
+        let mut picked = run(&[("seed", "2")], Some(0.9));
+        if let Ok(metrics) = &mut picked.outcome {
+            metrics.selected_on = Some("test".to_owned());
+        }
+        let runs = [run(&[("seed", "1")], Some(0.9)), picked];
+        assert_eq!(selected_on_test(&runs[..1]), None);
+        assert!(selected_on_test(&runs).unwrap().text.starts_with("1 of 2 runs are selected on test"));
+    }
+
+    #[test]
     fn more_models_than_the_table_shows_are_a_warning() {
         let of = |models, here| TestData { models, here };
         assert_eq!(met_before(&[]), None);

@@ -11,7 +11,9 @@ pub const STYLE: &str = ".ch{font:11px system-ui,sans-serif}.ch text{fill:var(--
 .ch .thin{stroke-width:1;opacity:.75}.ch .bx{fill:var(--box,#eef3f8);stroke:var(--rule,#888)}.ch .bad{stroke:var(--warn,#c0392b);stroke-width:2}\
 .ch .ht{fill:var(--heat,#0072b2)}.ch .wt{fill:var(--soft,#666)}\
 .k0{stroke:#0072b2;fill:#0072b2}.k1{stroke:#d55e00;fill:#d55e00}.k2{stroke:#009e73;fill:#009e73}.k3{stroke:#cc79a7;fill:#cc79a7}\
-.k4{stroke:#e69f00;fill:#e69f00}.k5{stroke:#56b4e9;fill:#56b4e9}.k6{stroke:#9467bd;fill:#9467bd}.k7{stroke:#8c8c2b;fill:#8c8c2b}";
+.k4{stroke:#e69f00;fill:#e69f00}.k5{stroke:#56b4e9;fill:#56b4e9}.k6{stroke:#9467bd;fill:#9467bd}.k7{stroke:#8c8c2b;fill:#8c8c2b}\
+@media screen and (prefers-color-scheme:dark){.k0{stroke:#4aa8e8;fill:#4aa8e8}.k1{stroke:#ff8a3d;fill:#ff8a3d}.k2{stroke:#2fc99a;fill:#2fc99a}\
+.k6{stroke:#b48ede;fill:#b48ede}.k7{stroke:#bdbd4a;fill:#bdbd4a}}";
 
 const DARK: &str =
     "@media(prefers-color-scheme:dark){svg.ch{--ink:#ddd;--rule:#888;--faint:#333;--box:#1d2733;--soft:#aaa;background:#16191d}}";

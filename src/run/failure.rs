@@ -48,3 +48,22 @@ pub(super) fn is_memory(said: &str) -> bool {
     let said = said.to_lowercase();
     ["out of memory", "cannot allocate memory", "can't allocate memory", "bad_alloc"].iter().any(|sign| said.contains(sign))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_class_of_its_own() {
+        let of = |error: anyhow::Error| class(&error.context("a task"));
+        let found = [
+            of(Failure::of(Cause::Signal, "signal: 9")),
+            of(Failure::of(Cause::Oom, "out of memory")),
+            of(Failure::of(Cause::Exit, "exit status: 3")),
+            of(Late(2.0).into()),
+            of(Quarantined("3 items".to_owned()).into()),
+            of(anyhow::anyhow!("anything else")),
+        ];
+        assert_eq!(found, ["signal", "memory", "exit", "time", "quarantine", "error"]);
+    }
+}

@@ -158,7 +158,8 @@ mod tests {
             ["nas", "old", "vgg"].iter().map(|name| part(name, world.tree(&[("predictions.tsv", predictions.as_bytes())]))).collect();
         world.inputs.0.insert("runs".to_owned(), runs);
         world.inputs.0.insert("validation".to_owned(), validation);
-        let _ = world.connect("choice", &[("choice.tsv", b"rank\tbackbone\tauc\n2\tvgg\t0.8\n1\tnas\t0.9\n")]);
+        let choice = b"backbone\tvalidation.auc\truns\trank\tchosen\tfailed\tselected_on\nvgg\t0.8\t1\t2\tyes\t\tvalidation\nnas\t0.9\t1\t1\tyes\t\tvalidation\nold\t\t0\t\tno\texit\tvalidation\n";
+        let _ = world.connect("choice", &[("choice.tsv", choice)]);
         let outcome = world.run(&params::<ReportTable>("metrics = ['auc', 'accuracy']")).unwrap();
         let table = String::from_utf8(outcome.read("table", "table.csv")).unwrap();
         let lines: Vec<&str> = table.lines().collect();
@@ -169,7 +170,16 @@ mod tests {
         assert_eq!(lines[1], "nas,validation,1,2,1.000000,,,0.500000,,,,yes,");
         assert_eq!(lines[5], "vgg,test,1,40,0.750000,,,,,,,,-0.050000");
         let paper = String::from_utf8(outcome.read("report", "paper.md")).unwrap();
+        assert_eq!(outcome.warnings, [""; 0]);
         assert!(paper.contains("Measured on the validation set") && paper.contains("| old | 1.000 | 0.500 |"), "{paper}");
+    }
+
+    #[test]
+    fn a_choice_that_test_data_made_is_a_warning() {
+        let mut world = world();
+        let _ = world.connect("choice", &[("choice.tsv", b"seed\trank\tchosen\tselected_on\n1\t1\tyes\ttest\n")]);
+        let warnings = world.run(&params::<ReportTable>("")).unwrap().warnings;
+        assert!(warnings.iter().any(|text| text.contains("what is called chosen is selected on test")), "{warnings:?}");
     }
 
     #[test]

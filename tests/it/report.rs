@@ -140,6 +140,12 @@ fn a_page_says_all_that_is_known() {
     }
     let alone = space.read("results/report/figures/pipeline.svg");
     assert!(alone.starts_with("<svg xmlns=") && alone.contains("prefers-color-scheme:dark"), "{alone}");
+    let told = space.run("whence results/report/report.html").success();
+    assert!(
+        told.stdout.contains("lineage ← the engine") && told.stdout.contains("\ntrain[backbone=nas,region=all,seed=1]\n"),
+        "{}",
+        told.text()
+    );
     // The page is a result like any other.
     assert_eq!(space.run("run study.toml --json").success().tasks("ran"), [""; 0]);
     space.replace(study::PIPELINE, "licence = \"CC BY 4.0\"", "licence = \"CC0\"");
