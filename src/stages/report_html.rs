@@ -194,3 +194,77 @@ fn further(cx: &Context) -> Result<Option<Section>> {
     }
     Ok((!parts.is_empty()).then_some(Section { id: "tables", title: "Further tables", body }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{Level, Tree};
+    use crate::stage::{Part, Value};
+    use crate::stages::testing::{World, params};
+
+    fn part(tree: Tree, label: &str) -> Part {
+        let text = |text: &str| Value::Text(text.to_owned());
+        Part { coordinates: [("from".to_owned(), text(label)), ("region".to_owned(), text("all"))].into(), tree, hole: None }
+    }
+
+    /// A chosen list of two networks, as `classifier.evaluate` gives it: metrics in folders, predictions in one table.
+    fn world() -> World {
+        let mut world = World::new();
+        let metrics = |auc: f64| format!(r#"{{"role":"test","n":40,"metrics":[{{"name":"auc","value":{auc}}}]}}"#);
+        let (first, second) = (metrics(0.9), metrics(0.8));
+        let list = [
+            ("parts.tsv", &b"part\tbackbone\n1\tnas\n2\tvgg\n"[..]),
+            ("1/metrics.json", first.as_bytes()),
+            ("2/metrics.json", second.as_bytes()),
+        ];
+        let runs = part(world.tree(&list), "chosen");
+        let mut table = "backbone\titem\tsubject\tlabel\tpredicted\tscore_a\tscore_b\n".to_owned();
+        for (network, name) in ["nas", "vgg"].iter().enumerate() {
+            for row in 0..20 {
+                let (label, score) = (if row % 2 == 0 { "a" } else { "b" }, f64::from((row * 7 + network as i32) % 20) / 20.0);
+                table += &format!("{name}\ti{row}\ts{row}\t{label}\tx\t{}\t{score}\n", 1.0 - score);
+            }
+        }
+        let predictions = part(world.tree(&[("predictions.tsv", table.as_bytes())]), "chosen");
+        world.inputs.0.insert("runs".to_owned(), vec![runs]);
+        world.inputs.0.insert("predictions".to_owned(), vec![predictions]);
+        world
+    }
+
+    #[test]
+    fn a_chosen_list_has_a_row_and_a_line_per_network() {
+        let outcome = world().run(&params::<ReportHtml>("")).unwrap();
+        let page = String::from_utf8(outcome.read("report", "report.html")).unwrap();
+        for part in ["<td class=\"word \">vgg</td>", ">nas</text>", ">vgg</text>", "From chosen, region all: measured on the test set."] {
+            assert!(page.contains(part), "{part}\n{page}");
+        }
+        for name in ["roc_chosen-all", "precision-recall_chosen-all", "calibration_chosen-all", "confusion_chosen-all_vgg"] {
+            let svg = String::from_utf8(outcome.read("report", &format!("figures/{name}.svg"))).unwrap();
+            assert!(svg.starts_with("<svg xmlns="), "{svg}");
+        }
+    }
+
+    #[test]
+    fn what_rests_on_few_people_is_not_drawn() {
+        let mut world = world();
+        world.inputs.0.values_mut().flatten().for_each(|part| part.tree.level = Level::Identified);
+        let page =
+            |params: ReportHtml, world: &World| String::from_utf8(world.run(&params).unwrap().read("report", "report.html")).unwrap();
+        assert!(page(params("min_count = 5"), &world).contains("ROC: b"));
+        let hidden = page(params("min_count = 11"), &world);
+        assert!(!hidden.contains("ROC: b") && !hidden.contains("<circle") && hidden.contains("with counts below 11"), "{hidden}");
+        world.inputs.0.values_mut().flatten().for_each(|part| part.tree.level = Level::Released);
+        assert!(page(params("min_count = 11"), &world).contains("ROC: b"));
+    }
+
+    #[test]
+    fn labels_that_hold_together_have_no_curves() {
+        let mut world = world();
+        let table = b"item\tsubject\tlabel\tpredicted\tscore_a\tscore_b\ttruth_a\ttruth_b\n1\ts\ta|b\ta\t0.9\t0.4\t1\t1\n";
+        let tree = world.tree(&[("predictions.tsv", table)]);
+        world.inputs.0.insert("predictions".to_owned(), vec![part(tree, "x")]);
+        let outcome = world.run(&params::<ReportHtml>("")).unwrap();
+        let page = String::from_utf8(outcome.read("report", "report.html")).unwrap();
+        assert!(page.contains("Left out: the predictions are of labels, not of classes."), "{page}");
+    }
+}
