@@ -12,6 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         the_lungs_of_phantoms_are_found_and_a_new_image_is_one_item,
         a_kill_in_the_middle_changes_no_bit_of_the_network,
         masks_that_fit_no_image_are_refused,
+        images_without_a_mask_are_left_out_and_counted,
         models_that_are_no_network_for_lungs_are_refused,
     ]
 }
@@ -212,6 +213,43 @@ fn masks_that_fit_no_image_are_refused() {
     refused(&mask(32, |x| if x < 8 { 255 } else { 0 }), &["the split has no row of the set `validation`"]);
 }
 
+fn images_without_a_mask_are_left_out_and_counted() {
+    let space = Space::new();
+    let text = PIPELINE.split("[stage.phantom]").next().unwrap().to_owned()
+        + r#"[source.pairs]
+path = "pairs"
+phi  = false
+
+[stage.import]
+kind   = "images.import"
+inputs = { files = "pairs", table = "pairs/table.csv" }
+params = { mask = ["mask"] }
+
+[source.split]
+path = "split.csv"
+phi  = false
+
+[stage.train]
+kind   = "lungs.train"
+inputs = { images = "import.images", masks = "import.masks", split = "split" }
+params = { seed = 1, side = 16, filters = 2, dropout = [0.0, 0.0], epochs = 1, batch = 2 }
+"#;
+    space.write("lungs.toml", text);
+    let (mut table, mut split) = ("item,file,mask\n".to_owned(), "item,set\n".to_owned());
+    for at in 0..6 {
+        space.write(format!("pairs/{at}.png"), crate::sweep::chest(at, false));
+        space.write(format!("pairs/m{at}.png"), crate::sweep::drawn(at, |lung, _| if lung { 255 } else { 0 }));
+        table += &format!("{at},{at}.png,{}\n", if at == 1 { String::new() } else { format!("m{at}.png") });
+        split += &format!("{at},{}\n", if at < 4 { "train" } else { "validation" });
+    }
+    space.write("pairs/table.csv", &table);
+    space.write("split.csv", split);
+    space.run("run lungs.toml").success().says(&["1 rows of the set `train` have no image or no mask and are left out"]);
+    // A name that is another image's: the same mask for two.
+    space.write("pairs/table.csv", table.replace("m2.png", "m3.png"));
+    space.run("run lungs.toml").exits(1).says(&["rows 3 and 4 name the same mask"]);
+}
+
 fn models_that_are_no_network_for_lungs_are_refused() {
     let space = Space::new();
     space.write("ask.toml", ASK);
@@ -229,6 +267,13 @@ fn models_that_are_no_network_for_lungs_are_refused() {
     model("classifier", 16).says(&["the model is a classifier, where a U-Net (of lungs.train) is wanted"]);
     model("unet", 15).says(&["a side of 15 is no multiple of 2"]);
     model("unet", 16).says(&["port `model`", "model.safetensors"]);
+    // Numbers of a network for colour images: its first kernel is [2, 3, 3, 3], where one channel is wanted.
+    let values = vec![0u8; (2 + 2 * 3 * 3 * 3) * 4];
+    let header = r#"{"conv2d.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
+        "conv2d.weight":{"dtype":"F32","shape":[2,3,3,3],"data_offsets":[8,224]}}"#;
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &values].concat();
+    space.write("net/model.safetensors", file);
+    model("unet", 16).says(&["port `model`: model.safetensors", "conv2d.weight", "[2, 3, 3, 3]", "[2, 1, 3, 3]"]);
     space.write("net/model.json", "{}");
     space.run("run ask.toml").exits(1).says(&["port `model`", "model.json"]);
 }
