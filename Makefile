@@ -65,12 +65,14 @@ lint: ## check format and lints; warnings are errors
 	say "checking the lints"
 	cargo clippy --profile ci --locked --features crash-points --all-targets -- -D warnings
 
-bench: build ## measure against ninja, a walk and b3sum, trainings against PyTorch and Keras, heads against one pass, U-Nets, on this machine
+bench: build ## measure against ninja, a walk and b3sum, trainings against PyTorch and Keras, heads against one pass, U-Nets, intervals, on this machine
 	@$(start)
 	scripts/bench $(tomograph)
 	scripts/bench-training $(tomograph)
 	scripts/bench-heads $(tomograph)
 	scripts/bench-lungs $(tomograph)
+	$(torch)
+	cargo run --quiet --release --locked --example bootstrap
 
 clean: ## remove what cargo built and what the demo published; the store in cache/ stays
 	@$(start)

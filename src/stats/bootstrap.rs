@@ -18,8 +18,33 @@ pub fn interval<T: Sync>(clusters: &[T], draws: u32, seed: u64, figure: impl Fn(
         let drawn: Vec<&T> = (0..clusters.len()).map(|_| &clusters[random.below(clusters.len())]).collect();
         figure(&drawn).filter(|value| value.is_finite())
     };
-    let mut values: Vec<f64> = (0..draws).into_par_iter().filter_map(draw).collect();
-    if values.len() * 2 < draws as usize {
+    ends((0..draws).into_par_iter().filter_map(draw).collect(), draws)
+}
+
+/// The same for several figures at once, by how often each of `clusters` is in a draw. `figures` pushes as many values each time, NaN where
+/// there is none; they come back in that order.
+pub(super) fn intervals(
+    clusters: usize,
+    draws: u32,
+    seed: u64,
+    figures: impl Fn(&[u32], &mut Vec<f64>) + Sync,
+) -> impl Fn(usize) -> Option<(f64, f64)> {
+    let draw = |counts: &mut Vec<u32>, number: u32| {
+        let mut random = Random::of(seed, number);
+        counts.fill(0);
+        (0..clusters).for_each(|_| counts[random.below(clusters)] += 1);
+        let mut values = Vec::new();
+        figures(counts, &mut values);
+        values
+    };
+    let draws = if clusters < 2 { 0 } else { draws };
+    let drawn: Vec<Vec<f64>> = (0..draws).into_par_iter().map_init(|| vec![0; clusters], draw).collect();
+    move |at| ends(drawn.iter().map(|values| values[at]).filter(|value| value.is_finite()).collect(), draws)
+}
+
+/// Ends of the interval, where at least half of the draws have a value.
+fn ends(mut values: Vec<f64>, draws: u32) -> Option<(f64, f64)> {
+    if draws == 0 || values.len() * 2 < draws as usize {
         return None;
     }
     values.sort_by(f64::total_cmp);
@@ -93,6 +118,22 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(one, pool.install(|| interval(&values, 500, 7, mean)));
         assert_ne!(one, interval(&values, 500, 8, mean));
+    }
+
+    #[test]
+    fn figures_taken_together_are_those_taken_alone() {
+        let clusters: Vec<Vec<f64>> = (0..30).map(|at| vec![f64::from(at * at); 1 + at as usize % 3]).collect();
+        let together = intervals(clusters.len(), 500, 7, |counts, into| {
+            let (mut sum, mut rows) = (0.0, 0.0);
+            for (cluster, count) in clusters.iter().zip(counts) {
+                sum += f64::from(*count) * cluster.iter().sum::<f64>();
+                rows += f64::from(*count) * cluster.len() as f64;
+            }
+            into.extend([f64::NAN, sum / rows]);
+        });
+        let (alone, (low, high)) = (interval(&clusters, 500, 7, mean).unwrap(), together(1).unwrap());
+        assert!((alone.0 - low).abs() < 1e-9 && (alone.1 - high).abs() < 1e-9, "{alone:?} {low} {high}");
+        assert_eq!((together(0), intervals(1, 500, 7, |_, into| into.push(1.0))(0)), (None, None));
     }
 
     #[test]

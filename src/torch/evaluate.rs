@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use tomograph::stages::classifier_evaluate::ClassifierEvaluate;
 use tomograph::stages::classifier_train::Task;
+use tomograph::stats::{Clusters, Evaluation, Figure};
 
 /// The `metrics` artifact.
 #[derive(Serialize)]
@@ -18,16 +19,13 @@ struct Metrics<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     selected_on: Option<&'a str>,
     classes: &'a [String],
-    metrics: Vec<Metric>,
+    /// What was drawn for the intervals, how many of them there are, and how often.
+    clustered_by: &'a str,
+    clusters: usize,
+    draws: u32,
+    metrics: Vec<Figure>,
     /// `[truth][decision]`.
     confusion: Vec<Vec<u64>>,
-}
-
-#[derive(Serialize)]
-struct Metric {
-    name: String,
-    value: Option<f64>,
-    n: u64,
 }
 
 /// Predicts every image, and writes `metrics` and `predictions`.
@@ -40,13 +38,16 @@ pub(crate) fn evaluate(params: &ClassifierEvaluate, job: &Job) -> Result<()> {
     let n = arrays.len();
     let tell = |done: usize| job.cx.progress(done as u64, n as u64, "images");
     let predicted = classifier.predict(&arrays, params.batch as usize, &tell)?;
-    let figures = match arrays.task() {
-        Task::Classes => of_classes(&predicted, &arrays),
-        Task::Labels => of_labels(&predicted, &arrays),
-    };
-    for figure in figures.iter().filter(|figure| figure.value.is_none()) {
-        let Metric { name, n, .. } = figure;
-        job.cx.warn(format!("{name} has no value on these {n} images: a class is absent, or never decided on"));
+    let clusters = Clusters::of(&arrays.subjects);
+    let (clustered_by, drawn) = (clusters.by(), clusters.count());
+    let figures = measure(params, job, &predicted, &arrays, clusters)?;
+    let without: Vec<&str> = figures.iter().filter(|figure| figure.value.is_none()).map(|figure| figure.name.as_str()).collect();
+    if !without.is_empty() {
+        let names = without.join(", ");
+        job.cx.warn(format!("no value on these {n} images: {names}: a class is absent, never decided on, or told apart without fail"));
+    }
+    if drawn < 2 && params.draws > 0 {
+        job.cx.warn(format!("no figure has an interval: these {n} images are of one {clustered_by}"));
     }
     let counts = if arrays.task() == Task::Classes { predicted.confusion(&arrays).counts } else { Vec::new() };
     let metrics = Metrics {
@@ -54,6 +55,9 @@ pub(crate) fn evaluate(params: &ClassifierEvaluate, job: &Job) -> Result<()> {
         n,
         selected_on: recipe.selected_on.as_deref(),
         classes: &arrays.classes,
+        clustered_by,
+        clusters: drawn,
+        draws: params.draws,
         metrics: figures,
         confusion: counts,
     };
@@ -63,29 +67,21 @@ pub(crate) fn evaluate(params: &ClassifierEvaluate, job: &Job) -> Result<()> {
     job.cx.write("predictions", "predictions.tsv", &predicted.table(&arrays).to_tsv())
 }
 
-fn of_classes(predicted: &Predicted, arrays: &Arrays) -> Vec<Metric> {
-    let confusion = predicted.confusion(arrays);
-    let figures = [
-        ("accuracy", confusion.accuracy()),
-        ("precision", confusion.precision()),
-        ("recall", confusion.recall()),
-        ("f1", confusion.f1()),
-        ("sensitivity", confusion.sensitivity()),
-        ("specificity", confusion.specificity()),
-        ("auc", predicted.auc(arrays)),
-    ];
-    figures.into_iter().map(|(name, value)| Metric { name: name.to_owned(), value, n: arrays.len() as u64 }).collect()
-}
-
-/// Of all labels together, then of each, where it is known.
-fn of_labels(predicted: &Predicted, arrays: &Arrays) -> Vec<Metric> {
-    let n = arrays.len() as u64;
-    let mut figures = vec![("accuracy".to_owned(), predicted.accuracy(arrays), n), ("auc".to_owned(), predicted.auc(arrays), n)];
-    for (label, name) in arrays.classes.iter().enumerate() {
-        let confusion = predicted.of_label(arrays, label);
-        let own =
-            [("auc", predicted.auc_of(arrays, label)), ("sensitivity", confusion.sensitivity()), ("specificity", confusion.specificity())];
-        figures.extend(own.map(|(figure, value)| (format!("{figure}_{name}"), value, confusion.total())));
+/// Every figure with its interval, in as many threads as the task has.
+fn measure(params: &ClassifierEvaluate, job: &Job, predicted: &Predicted, arrays: &Arrays, clusters: Clusters) -> Result<Vec<Figure>> {
+    let mut evaluation = Evaluation::new(clusters);
+    let (rows, classes) = (0..arrays.len(), arrays.classes.len());
+    match arrays.task() {
+        Task::Classes => {
+            let truth: Option<Vec<usize>> = rows.map(|row| arrays.class(row)).collect();
+            let truth = truth.context("port `arrays`: an image has no class")?;
+            evaluation.add_classes(&predicted.scores, &truth, classes, &params.prevalences);
+        }
+        Task::Labels => {
+            let truth: Vec<Vec<Option<bool>>> = rows.map(|row| (0..classes).map(|label| arrays.holds(row, label)).collect()).collect();
+            evaluation.add_labels(&predicted.scores, &truth, &arrays.classes);
+        }
     }
-    figures.into_iter().map(|(name, value, n)| Metric { name, value, n }).collect()
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(job.cx.threads).build().context("cannot start threads")?;
+    Ok(pool.install(|| evaluation.figures(params.draws, params.bootstrap_seed)))
 }

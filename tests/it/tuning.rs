@@ -136,6 +136,8 @@ fn several_labels_are_learnt_and_blanks_do_not_count() {
     let known = predictions.rows.iter().filter(|row| !row[6].is_empty()).count();
     assert_eq!(named("auc_edema")["n"], known, "{metrics}");
     assert!(named("auc")["value"].is_number());
+    assert!(named("accuracy")["low"].as_f64() <= named("accuracy")["value"].as_f64() && named("accuracy")["high"].is_number(), "{metrics}");
+    assert_eq!((&metrics["clustered_by"], &metrics["draws"]), (&"subject".into(), &2000.into()), "{metrics}");
 
     with(&space, "task = \"classes\"");
     run(&space, "train").exits(1).says(&["the arrays on port `train` have labels, not classes: set `task` to \"labels\""]);
