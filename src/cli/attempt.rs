@@ -135,7 +135,7 @@ fn write_out(project: &Project, args: &TryArgs) -> Result<String> {
         let tree = project.store.tree(&held.manifest, held.level)?.context("the store has no result")?;
         let to = args.out.join(&output.port);
         let what = Publication { task: STAGE, kind: &record.kind, key: &key, port: &output.port, tree: &tree, to: "" };
-        export(&project.store, &what, &to)?;
+        export(&project.store, &project.root, &what, &to)?;
         let _ = writeln!(text, "{}: {}, {}, {}", to.display(), output.artifact, count(held.files, "file"), bytes(held.bytes));
     }
     if record.items > 0 {

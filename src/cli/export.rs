@@ -5,7 +5,7 @@ use super::grid::{bytes, count};
 use super::project::{Project, Selection};
 use super::results::{Standing, of_run, standing};
 use super::tensorboard;
-use crate::run::publish::{Publication, export as copy_out};
+use crate::run::publish::{Publication, ensure_allowed, export as copy_out};
 use crate::stage::{Artifact, Kind};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -14,7 +14,8 @@ use std::path::PathBuf;
 /// Copy a result out of the store into a new folder
 ///
 /// TASK names one task and perhaps one of its outputs (else its main one): 'train[seed=1].model'. Beside FOLDER lies
-/// FOLDER.tomograph.json, which says by key and digests what the files are. People's data never leaves the store.
+/// FOLDER.tomograph.json, which says by key, level and digests what the files are: where they are a source, they keep that level. People's
+/// data never leaves the store; what is pseudonymous stays inside the project.
 ///
 /// For example, `tomograph export study.toml table paper/table --run @submission-1` takes the table as it was sent, and
 /// `tomograph export study.toml 'train[seed=1].history' runs/1 --as tensorboard` writes what `tensorboard --logdir runs` shows.
@@ -83,11 +84,10 @@ pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> 
         _ => tree,
     };
     let what = Publication { task: &title, kind: &record.kind, key: &record.key, port: &port, tree: &tree, to: "" };
-    if !tree.is_identified() {
-        // Said first: nothing leaves unsaid.
-        super::audit::tell(&project, "export", &record, &title, &port, held, &args.folder.display().to_string())?;
-    }
-    copy_out(&project.store, &what, &args.folder)?;
+    ensure_allowed(&project.root, &what, &args.folder).with_context(|| format!("cannot export {title}"))?;
+    // Said first: nothing leaves unsaid.
+    super::audit::tell(&project, "export", &record, &title, &port, held, &args.folder.display().to_string())?;
+    copy_out(&project.store, &project.root, &what, &args.folder)?;
     let (files, size) = (tree.files.len() as u64, tree.files.values().map(|file| file.size).sum());
     print(&format!("{}: {}, {}\n", args.folder.display(), count(files, "file"), bytes(size)))?;
     Ok(Exit::Done)

@@ -48,6 +48,9 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Kept::new(Project::open(&args.selection, kinds)?);
     let only = project.find(&args.selection.only)?;
     let planner = ManuallyDrop::new(project.planner(&only, &hashing(args.json))?);
+    if args.selection.is_whole() {
+        planner.refuse_to_publish()?;
+    }
     across::warn(&project, &planner, args.json)?;
     let plan = planner.plan(&effects(&project, &planner, args.effects, &args.selection.only)?)?;
     let all_cached = plan.iter().all(|(_, state)| matches!(state, State::Cached));

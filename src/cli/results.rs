@@ -3,9 +3,9 @@
 use super::history::find_run;
 use super::progress::hashing;
 use super::project::Project;
-use crate::content::Digest;
+use crate::content::{Digest, Level};
 use crate::pipeline::TaskId;
-use crate::plan::{Judgement, Outcome, Unready};
+use crate::plan::{Judgement, Outcome, Unready, levels};
 use crate::store::Record;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -31,6 +31,21 @@ impl Standing {
         }
     }
 
+    /// A result of earlier is as strict as its task is now: somebody may have learnt since that a source holds people's data.
+    fn at_least(self, level: Level) -> Self {
+        let raised = |mut record: Arc<Record>| {
+            if record.outputs.values().any(|output| output.level < level) {
+                Arc::make_mut(&mut record).outputs.values_mut().for_each(|output| output.level = output.level.max(level));
+            }
+            record
+        };
+        match self {
+            Self::Current(record) => Self::Current(raised(record)),
+            Self::Old(record) => Self::Old(raised(record)),
+            Self::Nothing => Self::Nothing,
+        }
+    }
+
     pub(super) fn record(&self) -> Option<&Record> {
         match self {
             Self::Current(record) | Self::Old(record) => Some(record),
@@ -43,8 +58,10 @@ impl Standing {
 pub(super) fn standing(project: &Project, tasks: &[TaskId], quiet: bool) -> Result<Vec<Standing>> {
     let last = project.store.last_keys(&project.pipeline_id)?;
     let mut outcomes = vec![Outcome::Open; project.pipeline.tasks.len()];
+    let mut levels = as_written(project, tasks);
     match project.planner(tasks, &hashing(quiet)) {
         Ok(planner) => {
+            levels = tasks.iter().map(|id| planner.level(*id)).collect();
             for id in planner.in_order() {
                 if let Some(Judgement::Hit(known)) = planner.judge(id, &outcomes)? {
                     outcomes[id.0] = Outcome::Known(Box::new(known));
@@ -59,13 +76,18 @@ pub(super) fn standing(project: &Project, tasks: &[TaskId], quiet: bool) -> Resu
         let Some(key) = key else { return Ok(Standing::Nothing) };
         Ok(project.store.records(key)?.into_iter().next().map_or(Standing::Nothing, Standing::Old))
     };
-    tasks
-        .iter()
-        .map(|id| match &outcomes[id.0] {
-            Outcome::Known(known) => Ok(Standing::Current(known.record.clone())),
-            Outcome::Open | Outcome::Failed(_) => old(last.get(&project.pipeline.tasks[id.0].title())),
-        })
-        .collect()
+    let standing = |(id, level): (&TaskId, Level)| match &outcomes[id.0] {
+        Outcome::Known(known) => Ok(Standing::Current(known.record.clone())),
+        Outcome::Open | Outcome::Failed(_) => Ok(old(last.get(&project.pipeline.tasks[id.0].title()))?.at_least(level)),
+    };
+    tasks.iter().zip(levels).map(standing).collect()
+}
+
+/// The levels that tasks have where their sources are what `phi` says: strict enough for results whose sources are not there.
+fn as_written(project: &Project, tasks: &[TaskId]) -> Vec<Level> {
+    let sources = &project.pipeline.sources;
+    let all = levels(&project.pipeline, &|id| Level::of_people(sources[id.0].phi && sources[id.0].taken.is_none()));
+    tasks.iter().map(|id| all[id.0]).collect()
 }
 
 /// What a past run found or made of each of `tasks`.
@@ -77,5 +99,10 @@ pub(super) fn of_run(project: &Project, tasks: &[TaskId], run: &str) -> Result<V
         let Some(key) = keys.get(project.pipeline.tasks[id.0].title().as_str()) else { return Ok(Standing::Nothing) };
         Ok(project.store.records(key)?.into_iter().next().map_or(Standing::Nothing, Standing::Current))
     };
-    tasks.iter().map(record).collect()
+    let levels = match project.planner(tasks, &hashing(true)) {
+        Ok(planner) => tasks.iter().map(|id| planner.level(*id)).collect(),
+        Err(error) if error.is::<Unready>() => as_written(project, tasks),
+        Err(error) => return Err(error),
+    };
+    tasks.iter().zip(levels).map(|(id, level)| Ok(record(id)?.at_least(level))).collect()
 }

@@ -80,6 +80,9 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     }
     let _stay = stay(&project)?;
     let planner = ManuallyDrop::new(project.planner(&only, &hashing(args.json))?);
+    if args.publish || args.selection.is_whole() {
+        planner.refuse_to_publish()?;
+    }
     across::warn(&project, &planner, args.json)?;
     let summary = carry_out(&project, &planner, args)?;
     if !args.json {

@@ -5,7 +5,7 @@ use super::grid::{bytes, count, duration};
 use super::preview::preview;
 use super::project::{Project, Selection};
 use super::results::{Standing, of_run, standing};
-use crate::content::{Level, Tree};
+use crate::content::{Digest, Level, Tree};
 use crate::pipeline::{Output, Task};
 use crate::stage::Kind;
 use crate::store::{OutputRecord, Record};
@@ -110,6 +110,10 @@ fn heading(project: &Project, task: &Task, standing: &Standing, record: &Record)
         let _ = write!(text, "; {}, {} in quarantine", count(record.items, "item"), record.quarantined);
     }
     let _ = writeln!(text, "\n  key {}", record.key.short());
+    for (source, keys) in &record.sources {
+        let keys: Vec<String> = keys.iter().map(Digest::short).collect();
+        let _ = writeln!(text, "  source {source}: made under key {}", keys.join(", "));
+    }
     let log = project.store.log_path(&record.key);
     if log.exists() {
         let _ = writeln!(text, "  log {}", log.display());
@@ -191,6 +195,7 @@ fn object(project: &Project, task: &Task, output: &Output, standing: &Standing, 
         "threads": record.threads,
         "items": record.items,
         "quarantined": record.quarantined,
+        "sources": record.sources,
         "warnings": record.warnings,
         "accepted": record.accepted,
         "tested": super::ledger::of_record(&project.store.ledger()?, record),

@@ -83,7 +83,8 @@ pub(crate) struct SourceTable {
     /// With `from`: the output that is taken, such as `"train.model[seed=1]"`; may hold `{axis}` and `{params.NAME}`.
     #[schemars(with = "Option<String>")]
     pub artifact: Option<Spanned<String>>,
-    /// Whether it holds people's data. Every source with a `path` says so.
+    /// Whether it holds people's data. Every source with a `path` says so; where `NAME.tomograph.json` lies beside what was published or
+    /// exported, that says it.
     #[schemars(with = "Option<bool>")]
     pub phi: Option<Spanned<bool>>,
     /// May be absent; what it feeds then counts as unconnected.

@@ -2,9 +2,13 @@
 //!
 //! What a record says counts for results that no task of the pipeline stands for any more; here it is never asked.
 
-use super::Planner;
+use super::{Planner, Unready};
 use crate::content::Level;
 use crate::pipeline::{Action, Edge, Origin, Pipeline, SourceId, TaskId};
+use anyhow::Result;
+
+/// What to do about identified data that somebody wants to take out.
+pub const REMEDY: &str = "take out what a `report.*` made of it, or what `dicom.audit` or `review.release` passed on";
 
 impl Planner<'_> {
     /// That of what a task gives.
@@ -23,6 +27,22 @@ impl Planner<'_> {
     /// Whether a task takes in what is of people.
     pub fn reads_people(&self, id: TaskId) -> bool {
         taken_in(self.pipeline, id, &self.levels, &|source| self.source_level(source)) > Level::Released
+    }
+
+    /// An error, before anything starts, that names all that the wanted tasks publish and that may not leave the store.
+    pub fn refuse_to_publish(&self) -> Result<()> {
+        let mut refused = Vec::new();
+        for id in self.wanted.iter().filter(|id| self.level(**id).is_identified()) {
+            let task = &self.pipeline.tasks[id.0];
+            let told = |(port, path): (&String, &String)| {
+                format!(
+                    "{} publishes `{path}`, but output `{port}` holds identified data, which never leaves the store: {REMEDY}",
+                    task.title()
+                )
+            };
+            refused.extend(task.publish.iter().map(told));
+        }
+        if refused.is_empty() { Ok(()) } else { Err(Unready(refused.join("\n")).into()) }
     }
 
     pub(super) fn find_levels(&self) -> Vec<Level> {

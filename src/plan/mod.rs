@@ -10,12 +10,14 @@ pub mod key;
 mod levels;
 mod order;
 pub mod reason;
+mod sidecar;
 mod sources;
 mod states;
 mod tested;
 
 pub use explain::stored_manifest;
-pub use levels::levels;
+pub use levels::{REMEDY, levels};
+pub use sidecar::Sidecar;
 pub use tested::Tested;
 
 use crate::content::{Digest, Level, Tree};
@@ -124,8 +126,9 @@ impl<'a> Planner<'a> {
                 read.insert(source);
             }
         }
+        let beside = sidecar::Beside::default();
         let look = |(at, source)| match read.contains(&SourceId(at)) {
-            true => SourceTree::look(store, root, source, progress),
+            true => SourceTree::look(store, root, source, &beside, progress),
             false => Ok(None),
         };
         let sources = pipeline.sources.par_iter().enumerate().with_min_len(FEW).map(look).collect::<Result<_>>()?;
@@ -226,7 +229,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Names the first source file read by a task that moved since it was hashed (DESIGN rule 2).
+    /// Says which source file read by a task is the first that moved since it was hashed, or came since (DESIGN rule 2).
     pub fn moved_source(&self, id: TaskId) -> Option<String> {
         let mut seen = BTreeSet::new();
         for edge in self.pipeline.tasks[id.0].inputs.values().flatten() {
@@ -234,7 +237,9 @@ impl<'a> Planner<'a> {
             if !seen.insert(source) {
                 continue;
             }
-            if let Some(moved) = self.sources[source.0].as_ref().and_then(|found| found.moved(self.store)) {
+            if let Some(moved) =
+                self.sources[source.0].as_ref().and_then(|found| found.moved(self.store, &self.root, &self.pipeline.sources[source.0]))
+            {
                 return Some(format!("source `{}`: {moved}", self.pipeline.sources[source.0].title()));
             }
         }

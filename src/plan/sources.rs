@@ -2,12 +2,13 @@
 //!
 //! Knows the store's memo; does not know what reads the files.
 
+use super::sidecar::{Beside, set_apart};
 use crate::content::{Digest, FileRef, Level, Tree};
-use crate::pipeline::{Source, Taken};
+use crate::pipeline::{Origin, Source, Taken, TaskId};
 use crate::store::sources::walk;
 use crate::store::{Hashed, Stamp, Store, Unreadable};
 use anyhow::{Context as _, Result};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,8 +17,8 @@ pub(super) struct SourceTree {
     pub(super) tree: Arc<Tree>,
     /// In the order of the tree's files; empty for what another pipeline left, which can't move.
     stamps: Vec<Stamp>,
-    /// The key of what another pipeline left.
-    pub(super) key: Option<Digest>,
+    /// The keys of results that it is: of what another pipeline left, or what lies beside its files tells of.
+    pub(super) keys: BTreeSet<Digest>,
     /// What references named so far.
     parts: Mutex<HashMap<Option<String>, Option<SourcePart>>>,
 }
@@ -31,11 +32,18 @@ pub(super) struct SourcePart {
 
 impl SourceTree {
     /// Looks at a source: `None` where nothing is at its path, or nothing is left of what it takes.
-    pub(super) fn look(store: &Store, root: &Path, source: &Source, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Option<Self>> {
+    pub(super) fn look(
+        store: &Store,
+        root: &Path,
+        source: &Source,
+        beside: &Beside,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Option<Self>> {
         if let Some(taken) = &source.taken {
-            return Ok(taken_tree(store, taken)?.map(|(key, tree)| Self::new(tree, Vec::new(), Some(key))));
+            return Ok(taken_tree(store, taken)?.map(|(key, tree)| Self::new(tree, Vec::new(), BTreeSet::from([key]))));
         }
         let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else { return Ok(None) };
+        let (files, among) = set_apart(source, files);
         let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
         let hashed = store.hash_files(&places, progress).map_err(|error| unreadable(error, source, &files))?;
         let mut files: Vec<_> = files.into_iter().zip(hashed).collect();
@@ -44,12 +52,13 @@ impl SourceTree {
         let file = |((path, place), hashed): ((String, PathBuf), Hashed)| {
             (path, FileRef { digest: hashed.digest, size: hashed.size, place: place.into() })
         };
-        let tree = Tree { files: files.into_iter().map(file).collect(), level: Level::of_people(source.phi) };
-        Ok(Some(Self::new(tree, stamps, None)))
+        let mut tree = Tree { files: files.into_iter().map(file).collect(), level: Level::of_people(source.phi) };
+        let keys = beside.apply(root, source, among, &mut tree)?;
+        Ok(Some(Self::new(tree, stamps, keys)))
     }
 
-    fn new(tree: Tree, stamps: Vec<Stamp>, key: Option<Digest>) -> Self {
-        Self { tree: Arc::new(tree), stamps, key, parts: Mutex::default() }
+    fn new(tree: Tree, stamps: Vec<Stamp>, keys: BTreeSet<Digest>) -> Self {
+        Self { tree: Arc::new(tree), stamps, keys, parts: Mutex::default() }
     }
 
     /// The part of the source that a reference names, made once.
@@ -83,12 +92,21 @@ impl SourceTree {
         (!files.is_empty()).then_some(Tree { files, level: self.tree.level })
     }
 
-    /// What a message may call the first file that moved since the source was looked at.
-    pub(super) fn moved(&self, store: &Store) -> Option<String> {
+    /// What a message says of the first file that moved since the source was looked at, or came since.
+    pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source) -> Option<String> {
         let moved = store.moved(self.tree.files.values().map(|file| file.place.file.as_path()).zip(&self.stamps));
-        let first = moved.first()?;
-        let (path, _) = self.tree.files.iter().find(|(_, file)| file.place.file == *first)?;
-        Some(self.tree.shown(path))
+        if let Some(first) = moved.first() {
+            let (path, _) = self.tree.files.iter().find(|(_, file)| file.place.file == *first)?;
+            return Some(format!("{} changed", self.tree.shown(path)));
+        }
+        if source.taken.is_some() {
+            return None;
+        }
+        // A file that stands in the way of the walk is one that came, or is about to go again.
+        let Ok(walked) = walk(root, &source.path) else { return Some("what it holds changed".to_owned()) };
+        let (files, _) = set_apart(source, walked.unwrap_or_default());
+        let (added, _) = files.iter().find(|(path, _)| !self.tree.files.contains_key(path))?;
+        Some(format!("{} was added", self.tree.shown(added)))
     }
 }
 
@@ -112,8 +130,21 @@ fn unreadable(error: anyhow::Error, source: &Source, files: &[(String, PathBuf)]
 }
 
 impl super::Planner<'_> {
-    /// Keys of the results of other pipelines that sources are.
+    /// Keys of the results that sources are.
     pub fn taken(&self) -> Vec<Digest> {
-        self.sources.iter().flatten().filter_map(|source| source.key).collect()
+        self.sources.iter().flatten().flat_map(|source| source.keys.iter().copied()).collect()
+    }
+
+    /// Of the sources that a task reads, those that are results: their keys.
+    pub fn taken_by(&self, id: TaskId) -> BTreeMap<String, BTreeSet<Digest>> {
+        let mut taken = BTreeMap::new();
+        for edge in self.pipeline.tasks[id.0].inputs.values().flatten() {
+            if let Origin::Source { source, .. } = edge.origin
+                && let Some(found) = self.sources[source.0].as_ref().filter(|found| !found.keys.is_empty())
+            {
+                taken.insert(self.pipeline.sources[source.0].title(), found.keys.clone());
+            }
+        }
+        taken
     }
 }

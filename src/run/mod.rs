@@ -28,7 +28,7 @@ mod queue;
 mod resources;
 mod retry;
 mod settle;
-pub mod sidecar;
+mod sidecar;
 mod start;
 mod survivors;
 mod task;

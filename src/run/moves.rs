@@ -2,7 +2,7 @@
 //!
 //! Part of the loop in `run`: decides, but carries nothing out.
 
-use super::publish::{Publication, publish};
+use super::publish::{Publication, ensure_allowed, publish};
 use super::resources::Dimensions;
 use super::start::Starter;
 use super::{Ended, Event, Loop, State};
@@ -187,7 +187,10 @@ impl<'a> Loop<'a> {
             let output = known.output(port)?;
             let Some(tree) = self.planner.store.tree(&output.manifest, self.planner.level(id))? else { return Ok(Published::Gone) };
             let what = Publication { task: &task.title(), kind: &known.record.kind, key: &known.key, port, tree: &tree, to: path };
-            if self.planner.reads_people(id) {
+            // Said before it is done, but not of what is refused.
+            let to = self.planner.root.join(path);
+            let allowed = ensure_allowed(&self.planner.root, &what, &to).is_ok();
+            if allowed && self.planner.reads_people(id) {
                 self.planner.store.audit_once(&self.publication(&what))?;
             }
             let published = match publish(self.planner.store, &self.planner.root, &what, self.options.overwrite) {

@@ -3,8 +3,9 @@
 //! Follows every run, cached or not. A file counts as ours when its content is what the file beside it lists; anything else
 //! is somebody's work and stays. What leaves the store is a reflink or a copy, so that no edit reaches a blob.
 
-use super::sidecar::{Put, Sidecar};
-use crate::content::{Digest, FileRef, Tree};
+use super::sidecar::{Put, sidecar_of};
+use crate::content::{Digest, FileRef, Level, Tree};
+use crate::plan::{REMEDY, Sidecar};
 use crate::store::Store;
 use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
@@ -47,8 +48,8 @@ pub fn publish(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bo
 }
 
 fn publish_inner(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bool) -> Result<Outcome> {
-    ensure!(!what.tree.is_identified(), "output `{}` holds identified data, which never leaves the store", what.port);
     let to = root.join(what.to);
+    ensure_allowed(root, what, &to)?;
     ensure!(!to.starts_with(store.root()), "that is inside the store {}", store.root().display());
     let folder = to.parent().context("a file needs a name")?.to_owned();
     let name = to.file_name().and_then(|name| name.to_str()).context("a file needs a name")?;
@@ -76,7 +77,7 @@ fn publish_inner(store: &Store, root: &Path, what: &Publication<'_>, overwrite: 
     let stale: Vec<String> =
         there.iter().filter(|(path, digest)| !wanted.contains_key(*path) && is_ours(path, digest)).map(|(path, _)| path.clone()).collect();
 
-    let mut sidecar = Sidecar::of(what, wanted.iter().map(|(path, file)| (path.clone(), file.digest)).collect());
+    let mut sidecar = sidecar_of(what, wanted.iter().map(|(path, file)| (path.clone(), file.digest)).collect());
     let put = Put { scratch: store.scratch().ok() };
     if !(write.is_empty() && stale.is_empty()) {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
@@ -136,14 +137,9 @@ fn take_away(folder: &Path, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Copies a tree into a new folder `to`, with its sidecar beside it.
-pub fn export(store: &Store, what: &Publication<'_>, to: &Path) -> Result<()> {
-    ensure!(
-        !what.tree.is_identified(),
-        "{}.{} holds identified data, which never leaves the store; `show --path` says where it lies",
-        what.task,
-        what.port
-    );
+/// Copies a tree into a new folder `to`, with its sidecar beside it; out of the project at `root` only what is released.
+pub fn export(store: &Store, root: &Path, what: &Publication<'_>, to: &Path) -> Result<()> {
+    ensure_allowed(root, what, to).with_context(|| format!("cannot export {}", what.task))?;
     match fs::read_dir(to) {
         Ok(mut entries) => ensure!(entries.next().is_none(), "{} is not empty: name a new folder", to.display()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -154,7 +150,29 @@ pub fn export(store: &Store, what: &Publication<'_>, to: &Path) -> Result<()> {
     let put = Put { scratch: store.scratch().ok() };
     what.tree.files.par_iter().try_for_each(|(path, file)| put.blob(file, &to.join(path)))?;
     let files = what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file.digest)).collect();
-    put.bytes(&Sidecar::of(what, files).to_bytes(), &Sidecar::path(to))
+    put.bytes(&sidecar_of(what, files).to_bytes(), &Sidecar::path(to))
+}
+
+/// What an output needs for its files to leave the store (DESIGN rule 13).
+pub fn ensure_allowed(root: &Path, what: &Publication<'_>, to: &Path) -> Result<()> {
+    match what.tree.level {
+        Level::Released => Ok(()),
+        Level::Pseudonymous => {
+            // What is not there yet, or is a link, lies where its folder really is.
+            let to = std::path::absolute(to)?;
+            let there = to.ancestors().skip(1).find_map(|above| fs::canonicalize(above).ok());
+            let root = fs::canonicalize(root)?;
+            ensure!(
+                there.is_some_and(|there| there.starts_with(&root)),
+                "output `{}` holds pseudonymous data, which stays inside the project: name a folder in {}, or release it first \
+                 (`tomograph kinds review.release`)",
+                what.port,
+                root.display()
+            );
+            Ok(())
+        }
+        Level::Identified => bail!("output `{}` holds identified data, which never leaves the store: {REMEDY}", what.port),
+    }
 }
 
 #[cfg(test)]
@@ -286,13 +304,16 @@ mod tests {
         assert!(format!("{:#}", bench.publish(&tree, true).unwrap_err()).contains("never leaves the store"));
         let key = tree.digest();
         let what = Publication { task: "import", kind: "k", key: &key, port: "p", tree: &tree, to: "cache/blobs/x" };
-        assert!(export(&bench.store, &what, &bench.root.path().join("out")).is_err() && !bench.root.path().join("out").exists());
+        assert!(
+            export(&bench.store, bench.root.path(), &what, &bench.root.path().join("out")).is_err()
+                && !bench.root.path().join("out").exists()
+        );
         let open = Tree { level: Level::Released, ..tree.clone() };
         let what = Publication { tree: &open, ..what };
         assert!(format!("{:#}", publish(&bench.store, bench.root.path(), &what, true).unwrap_err()).contains("inside the store"));
-        export(&bench.store, &what, &bench.root.path().join("out")).unwrap();
+        export(&bench.store, bench.root.path(), &what, &bench.root.path().join("out")).unwrap();
         assert_eq!((bench.read("out/x").as_str(), bench.names("out")), ("1", vec!["x".to_owned()]));
         assert!(bench.root.path().join("out.tomograph.json").exists());
-        assert!(export(&bench.store, &what, &bench.root.path().join("out")).is_err());
+        assert!(export(&bench.store, bench.root.path(), &what, &bench.root.path().join("out")).is_err());
     }
 }

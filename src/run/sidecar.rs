@@ -1,74 +1,28 @@
 //! What leaves the store: files put in place whole, beside a `NAME.tomograph.json` that says what they are.
 
 use super::publish::Publication;
-use crate::content::{Digest, FileRef, Level};
+use crate::content::{Digest, FileRef};
+use crate::plan::Sidecar;
 use crate::store::Scratch;
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// What lies beside published and exported files: where they come from, by content. No time, no host, no path outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sidecar {
-    /// Layout: 1.
-    pub tomograph: u32,
-    pub task: String,
-    pub kind: String,
-    pub port: String,
-    /// Key of the result.
-    pub key: Digest,
-    pub level: Level,
-    /// Digest of the manifest.
-    pub manifest: Digest,
-    /// The files, by path from the folder in which this lies.
-    pub files: BTreeMap<String, Digest>,
-    /// What stood there before, while a publication is under way: still ours after a kill.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub replaces: BTreeMap<String, Digest>,
-}
-
-impl Sidecar {
-    /// Of an output whose files are called `files` outside.
-    pub fn of(what: &Publication<'_>, files: BTreeMap<String, Digest>) -> Self {
-        Self {
-            tomograph: 1,
-            task: what.task.to_owned(),
-            kind: what.kind.to_owned(),
-            port: what.port.to_owned(),
-            key: *what.key,
-            level: what.tree.level,
-            manifest: what.tree.digest(),
-            files,
-            replaces: BTreeMap::new(),
-        }
-    }
-
-    /// `results/table.csv.tomograph.json` for `results/table.csv`.
-    pub fn path(of: &Path) -> PathBuf {
-        let mut name = of.file_name().unwrap_or_default().to_owned();
-        name.push(".tomograph.json");
-        of.with_file_name(name)
-    }
-
-    /// The one at `path`; none where it is absent or not one.
-    pub fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
-    }
-
-    /// The text of the file.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec_pretty(self).expect("digests and strings are JSON");
-        bytes.push(b'\n');
-        bytes
-    }
-
-    pub(super) fn lists(&self, path: &str, digest: &Digest) -> bool {
-        [&self.files, &self.replaces].iter().any(|files| files.get(path) == Some(digest))
+/// What lies beside an output whose files are called `files` outside.
+pub(super) fn sidecar_of(what: &Publication<'_>, files: BTreeMap<String, Digest>) -> Sidecar {
+    Sidecar {
+        tomograph: 1,
+        task: what.task.to_owned(),
+        kind: what.kind.to_owned(),
+        port: what.port.to_owned(),
+        key: *what.key,
+        level: what.tree.level,
+        manifest: what.tree.digest(),
+        files,
+        replaces: BTreeMap::new(),
     }
 }
 

@@ -195,7 +195,7 @@ impl Carried<'_, '_> {
     ) -> Result<Record> {
         let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
         if let Some(moved) = self.planner.moved_source(self.id) {
-            bail!("{moved} changed while the task ran, so its result was not stored; run again");
+            bail!("{moved} while the task ran, so its result was not stored; run again");
         }
         let mut outputs = std::collections::BTreeMap::new();
         for (port, tree) in &made.outputs {
@@ -225,6 +225,7 @@ impl Carried<'_, '_> {
             items: made.items,
             quarantined: made.quarantined,
             warnings: std::mem::take(&mut *warnings.lock().unwrap_or_else(PoisonError::into_inner)),
+            sources: self.planner.taken_by(self.id),
             effect: task.effect,
             parts: made.parts,
             accepted: None,

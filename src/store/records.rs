@@ -10,7 +10,7 @@ use crate::crash::crash_point;
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a key gave. Only `outputs` says what; the rest is for people.
@@ -49,6 +49,9 @@ pub struct Record {
     pub quarantined: u64,
     /// What the kind warned of.
     pub warnings: Vec<String>,
+    /// Sources that were results themselves, taken from another pipeline or with what was published beside them: their keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, BTreeSet<Digest>>,
     /// Whether it tells of an effect: then the newest of several answers holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub effect: bool,
@@ -257,6 +260,7 @@ mod tests {
             items: 3,
             quarantined: 1,
             warnings: vec!["w".to_owned()],
+            sources: BTreeMap::new(),
             effect: false,
             parts: Vec::new(),
             accepted: None,

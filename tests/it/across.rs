@@ -168,5 +168,5 @@ fn level_comes_along() {
     space.replace("numbers.toml", "phi  = false", "phi  = true");
     space.replace("numbers.toml", "publish = { table = \"results/total.tsv\" }\n", "");
     space.run("run numbers.toml").success();
-    space.run("run taker.toml").exits(1).says(&["identified data", "never leaves the store"]);
+    space.run("run taker.toml").exits(2).says(&["all publishes", "identified data", "never leaves the store"]);
 }

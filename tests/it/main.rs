@@ -44,6 +44,7 @@ mod laws;
 mod learn;
 mod ledger;
 mod lend;
+mod level;
 mod limits;
 mod lungs;
 mod numbers;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         laws::trials(),
         ledger::trials(),
         lend::trials(),
+        level::trials(),
         items::trials(),
         limits::trials(),
         lungs::trials(),

@@ -53,6 +53,7 @@ fn put(store: &Store, number: u8, contents: &[u8], more: &str, parts: &[u8]) -> 
         items: 0,
         quarantined: 0,
         warnings: Vec::new(),
+        sources: BTreeMap::new(),
         effect: more == "effect",
         parts: parts.iter().map(|part| Digest::of(&[*part, 255])).collect(),
         accepted: None,
