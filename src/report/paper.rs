@@ -35,16 +35,29 @@ pub struct Slot {
     pub best: bool,
 }
 
+/// The axis that labels give.
+const LABEL: &str = "from";
+
 /// The grids of a report, controls left out: rows are the values of `axis`, and the `best` of each block are marked.
 pub fn grids(report: &Report, axis: &str, best: usize) -> Vec<Grid> {
     let kept = report.axes.len() - report.averaged;
     let Some(at_row) = report.axes[..kept].iter().position(|one| one == axis) else { return Vec::new() };
     let mut grids: Vec<Grid> = Vec::new();
     let rows: Vec<&Row> = report.rows().filter(|row| !row.control).collect();
-    let place = |row: &Row| -> Vec<(String, String)> {
-        let pairs = report.axes[..kept].iter().cloned().zip(row.place.iter().cloned());
-        pairs.enumerate().filter(|(at, (_, value))| *at != at_row && !value.is_empty()).map(|(_, pair)| pair).collect()
+    // A run that is on no value of the axis, such as a program beside the networks, is a row by its label.
+    let at_label = report.axes[..kept].iter().position(|one| one == LABEL);
+    let name = |row: &Row| match at_label {
+        Some(at) if row.place[at_row].is_empty() => row.place[at].clone(),
+        _ => row.place[at_row].clone(),
     };
+    let rest = |row: &Row, hidden: Option<usize>| -> Vec<(String, String)> {
+        let pairs = report.axes[..kept].iter().cloned().zip(row.place.iter().cloned()).enumerate();
+        pairs.filter(|(at, (_, value))| *at != at_row && Some(*at) != hidden && !value.is_empty()).map(|(_, pair)| pair).collect()
+    };
+    // Labels that tell nothing apart are no part of a grid's place.
+    let mut seen = BTreeSet::new();
+    let alone = rows.iter().all(|row| seen.insert((name(row), rest(row, at_label), row.role.clone(), row.place[kept..].to_vec())));
+    let place = |row: &Row| rest(row, at_label.filter(|_| alone));
     // Failed runs have no role: they stand in every grid of their place, so these must be there first.
     for row in rows.iter().filter(|row| row.failed.is_none()).chain(rows.iter().filter(|row| row.failed.is_some())) {
         let place = place(row);
@@ -76,14 +89,14 @@ pub fn grids(report: &Report, axis: &str, best: usize) -> Vec<Grid> {
             }
         }
         for row in own {
-            let (name, at) = (&row.place[at_row], grid.blocks.iter().position(|one| *one == block(row)).unwrap_or(0));
+            let (name, at) = (name(row), grid.blocks.iter().position(|one| *one == block(row)).unwrap_or(0));
             let slot = Slot { cells: row.cells.clone(), failed: row.failed.clone(), best: false };
-            match grid.lines.iter_mut().find(|(other, _)| other == name) {
+            match grid.lines.iter_mut().find(|(other, _)| *other == name) {
                 Some((_, slots)) => slots[at] = Some(slot),
                 None => {
                     let mut slots = vec![None; grid.blocks.len()];
                     slots[at] = Some(slot);
-                    grid.lines.push((name.clone(), slots));
+                    grid.lines.push((name, slots));
                 }
             }
         }

@@ -235,7 +235,7 @@ mod tests {
     fn a_chosen_list_has_a_row_and_a_line_per_network() {
         let outcome = world().run(&params::<ReportHtml>("")).unwrap();
         let page = String::from_utf8(outcome.read("report", "report.html")).unwrap();
-        for part in ["<td class=\"word \">vgg</td>", ">nas</text>", ">vgg</text>", "From chosen, region all: measured on the test set."] {
+        for part in ["<td class=\"word \">vgg</td>", ">nas</text>", ">vgg</text>", "Region all: measured on the test set."] {
             assert!(page.contains(part), "{part}\n{page}");
         }
         for name in ["roc_chosen-all", "precision-recall_chosen-all", "calibration_chosen-all", "confusion_chosen-all_vgg"] {

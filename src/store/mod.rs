@@ -204,13 +204,14 @@ impl Store {
         self.named("logs", key, ".log")
     }
 
-    /// A new, empty log for a key; an older one is replaced.
+    /// A new, empty log for a key; an older one is replaced. What is written goes to its end, where programs write too.
     pub fn log_file(&self, key: &Digest) -> Result<fs::File> {
         self.check_writable()?;
         let path = self.log_path(key);
         let create = || {
             files::make_parent(&path)?;
-            fs::File::create(&path)
+            fs::File::create(&path)?;
+            fs::File::options().append(true).open(&path)
         };
         create().map_err(|error| self.trouble(error))
     }

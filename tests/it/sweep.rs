@@ -1,5 +1,6 @@
 //! The paper's sweep: what an edit costs, what a kill leaves, what a failure does to the tables.
 
+use crate::Need;
 use crate::space::{Output, Space, TOMOGRAPH};
 use libtest_mimic::Trial;
 use std::collections::BTreeMap;
@@ -11,7 +12,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         an_edit_of_the_sweep_costs_what_it_must,
         a_sweep_killed_three_times_ends_as_one_that_was_not,
-        a_failed_training_is_a_hole_in_the_table
+        a_failed_training_is_a_hole_in_the_table,
+        a_program_is_one_more_row_and_goes_on_after_a_kill: [Need::Keras],
     ]
 }
 
@@ -244,4 +246,91 @@ fn a_failed_training_is_a_hole_in_the_table() {
     let output = space.run_args(&["run", TINY, "--axis", "seed=1", "--publish", "--json"]).exits(1);
     assert_eq!(output.tasks("failed").len(), 2, "{}", output.text());
     assert_eq!((rows(&space, "v4,"), rows(&space, ",test,"), rows(&space, ",validation,")), (2, 2 * 3, 18));
+}
+
+/// Somebody's own program, in the place of a network: what it learnt so far is in its state folder.
+const MINE: &str = r#"import json, os, pickle, sys
+import numpy as np
+from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+train, test, metrics, state, params = sys.argv[1:]
+params = json.load(open(params))["params"]
+
+
+def read(folder):
+    x = np.load(f"{folder}/X.npy").astype(float)
+    return x.reshape(len(x), -1) / 65535, np.load(f"{folder}/y.npy")
+
+
+x, y = read(train)
+kept = f"{state}/model.pickle"
+done, model = 0, SGDClassifier(loss="log_loss", random_state=1)
+if os.path.exists(kept):
+    done, model = pickle.load(open(kept, "rb"))
+    print("went on from epoch", done)
+for epoch in range(done, params["epochs"]):
+    model.partial_fit(x, y, classes=[0, 1])
+    with open(kept + ".part", "wb") as file:
+        pickle.dump((epoch + 1, model), file)
+    os.replace(kept + ".part", kept)
+x, y = read(test)
+score = model.predict_proba(x)[:, 1]
+found = {"accuracy": accuracy_score(y, score > 0.5), "auc": roc_auc_score(y, score)}
+found = [{"name": name, "value": value, "n": len(y)} for name, value in found.items()]
+json.dump({"role": "test", "n": len(y), "classes": ["ill", "well"], "metrics": found}, open(metrics, "w"))
+"#;
+
+fn a_program_is_one_more_row_and_goes_on_after_a_kill() {
+    let space = space();
+    space.write("tools/mine.py", MINE);
+    let packages = crate::keras_packages().unwrap();
+    let stage = format!(
+        r#"
+[stage.mine]
+command = ["python3", "tools/mine.py", "{{inputs.train}}", "{{inputs.test}}", "{{outputs.metrics}}", "{{state}}", "{{params_file}}"]
+inputs  = {{ train = "pack.train", test = "pack.test" }}
+outputs = {{ metrics = "metrics" }}
+params  = {{ epochs = 3000 }}
+env     = {{ PYTHONPATH = "{packages}" }}
+code    = ["tools/*.py"]
+
+[stage.table.inputs.runs]
+mine = "mine.metrics[*]"
+"#
+    );
+    let text = space.read(TINY).replace("\n[stage.table]\n", &format!("{stage}\n[stage.table]\n"));
+    space.write(TINY, &text);
+    let short = ["run", TINY, "--axis", "seed=1", "--axis", "backbone=v0,v1", "--publish"];
+    let mut engine = space.command(TOMOGRAPH).args(short).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // As soon as it has kept something.
+    let state = space.path("cache/state");
+    let kept = || walk(&state).iter().any(|path| path.ends_with("model.pickle"));
+    while !kept() {
+        assert!(engine.try_wait().unwrap().is_none(), "the run ended before the program kept anything");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    space.run_args(&short).success();
+    let logs: Vec<String> = walk(&space.path("cache/logs")).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let own: Vec<&String> = logs.iter().filter(|log| log.starts_with("mine[")).collect();
+    // What the engine says before and after stands around it.
+    let went_on =
+        |log: &String| log.contains("\nwent on from epoch ") && log.lines().last().is_some_and(|line| line.starts_with("done in"));
+    assert!(own.iter().any(|log| went_on(log)), "{own:?}");
+    let paper = space.read("results/report/paper.md");
+    let rows = paper.lines().filter(|line| line.starts_with("| mine |")).count();
+    assert_eq!(rows, 2, "a row in each of the two tables\n{paper}");
+    let table = paper.split("Region all: measured on the test set").nth(1).unwrap_or_else(|| panic!("{paper}"));
+    let names: Vec<&str> =
+        table.lines().filter(|line| line.starts_with("| ")).skip(1).take(3).map(|line| line.split(' ').nth(1).unwrap()).collect();
+    assert!(names.contains(&"mine") && names.contains(&"v0"), "{paper}");
+}
+
+/// Every file below a folder.
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let below = |path: std::path::PathBuf| if path.is_dir() { walk(&path) } else { vec![path] };
+    entries.flat_map(|entry| below(entry.unwrap().path())).collect()
 }
