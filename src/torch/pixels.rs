@@ -39,5 +39,9 @@ fn channels(xs: &Tensor, values: [f64; 3]) -> Tensor {
 
 /// The same values with channels last in memory: convolutions and everything after them then run faster on the CPU.
 pub(crate) fn channels_last(xs: &Tensor) -> Tensor {
-    xs.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    match xs.size()[..] {
+        // Of one channel both orders are the same bytes; libtorch tells them apart by the stride.
+        [n, 1, h, w] => xs.contiguous().as_strided([n, 1, h, w], [h * w, 1, w, 1], None),
+        _ => xs.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
+    }
 }
