@@ -48,6 +48,7 @@ test: ## fetch libtorch, build, run every test
 	@$(start)
 	$(torch)
 	scripts/keras >/dev/null || say "without Keras the tests that compare with it are skipped"
+	scripts/statistics >/dev/null || say "without statsmodels the tests that compare with it are skipped"
 	say "building and running every test"
 	scripts/test --profile ci --locked --features crash-points
 

@@ -4,6 +4,7 @@
 
 pub mod curves;
 pub mod flow;
+pub mod forest;
 pub mod page;
 mod paper;
 mod predictions;

@@ -9,6 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 pub struct Predictions {
     /// In the order of their scores.
     pub classes: Vec<String>,
+    /// What each row is of.
+    pub items: Vec<String>,
+    /// Whose it is; empty where unknown.
+    pub subjects: Vec<String>,
     /// Position of the true class, by row.
     pub truth: Vec<usize>,
     /// A score per class (0 to 1), by row.
@@ -19,7 +23,7 @@ impl Predictions {
     /// Reads a table with the columns `label` and `score_CLASS`. Columns before `item` are coordinates: each of their combinations gives
     /// predictions of its own. Rows whose label is no class are left out. None where the table has labels that may hold together.
     pub fn of(table: &Table) -> Result<Option<Vec<(Place, Self)>>> {
-        let (at_item, at_label) = (table.column("item")?, table.column("label")?);
+        let (at_item, at_label, at_subject) = (table.column("item")?, table.column("label")?, table.position("subject"));
         let scored: Vec<(usize, String)> =
             table.columns.iter().enumerate().filter_map(|(at, name)| Some((at, name.strip_prefix("score_")?.to_owned()))).collect();
         ensure!(scored.len() >= 2, "there are no columns `score_CLASS`; the columns are {}", table.columns.join(", "));
@@ -40,8 +44,11 @@ impl Predictions {
                 .map(|(at, _)| row[*at].parse::<f64>().ok().filter(|score| !score.is_nan()))
                 .collect::<Option<_>>()
                 .with_context(|| format!("row {} has a score that is no number", number + 1))?;
-            found[at].1.truth.push(truth);
-            found[at].1.scores.push(scores);
+            let own = &mut found[at].1;
+            own.items.push(row[at_item].clone());
+            own.subjects.push(at_subject.map(|at| row[at].clone()).unwrap_or_default());
+            own.truth.push(truth);
+            own.scores.push(scores);
         }
         Ok(Some(found))
     }
@@ -68,6 +75,7 @@ mod tests {
         let found = Predictions::of(&Table::from_tsv(text).unwrap()).unwrap().unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].0["backbone"].as_str(), &found[0].1.truth[..], found[1].1.decision(0)), ("vgg", &[0][..], 0));
+        assert_eq!((&found[0].1.items[..], &found[0].1.subjects[..]), (&["1".to_owned()][..], &["s".to_owned()][..]));
     }
 
     #[test]

@@ -154,7 +154,7 @@ fn dash(colour: usize) -> &'static str {
 }
 
 /// Round values within a range, about so many, with as many digits as they need.
-fn steps((from, to): (f64, f64), about: usize) -> Vec<(f64, String)> {
+pub(super) fn steps((from, to): (f64, f64), about: usize) -> Vec<(f64, String)> {
     let rough = (to - from) / about.max(1) as f64;
     if !rough.is_finite() || rough <= 0.0 {
         return Vec::new();

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// seed marked; controls are left out of it. A run that failed stays in both with the class of its failure and counts in no mean.
 ///
 /// Runs on images from which the lungs are taken, or all but the frame, are controls: where the interval of one meets that of the real
-/// thing, a warning stands on top, and where there is none, a line says so.
+/// thing, a warning stands on top, and where there is none, a line says so. Whether a difference is more than chance, `stats.compare` says.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportTable {

@@ -95,27 +95,41 @@ pub(super) fn test_data(part: Option<&Part>) -> Result<Vec<TestData>> {
     table.rows.iter().map(|row| Ok(TestData { models: row[models].parse()?, here: row[here].parse()? })).collect()
 }
 
-/// What validation chose: the best of each part of port `choice`, and a warning where it was test data that chose. A table with a column `rank` says by
-/// 1 which is the best, another by its first row; `chosen`, where it is there, is `yes` or 1 for those that count. Columns that are no
-/// axis of the runs do not matter.
-pub(super) fn chosen(parts: &[Part], runs: &[Run]) -> Result<(Vec<Place>, Option<Remark>)> {
-    let (mut best, mut remark) = (Vec::new(), None);
-    let is_axis = |column: &str| runs.iter().any(|run| run.coordinates.contains_key(column));
+/// A row of a table of choices.
+pub(super) struct Ranked {
+    /// Its coordinates: those of the part, and the columns that are axes.
+    pub(super) place: Place,
+    /// 1 is the best: as column `rank` says, else the number of the row among those that count. None where it took no part.
+    pub(super) rank: Option<usize>,
+    /// `yes` or 1 in column `chosen`, where there is one.
+    pub(super) counts: bool,
+}
+
+/// What port `choice` says of those that it chose from, and a warning where it was test data that chose. Columns that are no axis do not
+/// matter.
+pub(super) fn ranked(parts: &[Part], is_axis: &dyn Fn(&str) -> bool) -> Result<(Vec<Ranked>, Option<Remark>)> {
+    let (mut found, mut remark) = (Vec::new(), None);
     for part in parts.iter().filter(|part| part.hole.is_none()) {
         let table = part.table().with_context(|| format!("the choice of [{}]", show_coordinates(&part.coordinates)))?;
         let (rank, counts) = (table.position("rank"), table.position("chosen"));
-        let rows: Vec<&Vec<String>> =
-            table.rows.iter().filter(|row| counts.is_none_or(|at| ["yes", "1", "true"].contains(&row[at].as_str()))).collect();
         let on_test = |at: usize| table.rows.iter().any(|row| row[at] == "test");
         if table.position("selected_on").is_some_and(on_test) {
             remark = Some(Remark::warning("what is called chosen is selected on test: the images that it is measured on chose it"));
         }
-        for (number, row) in rows.iter().enumerate() {
-            if rank.map_or(number == 0, |at| row[at] == "1") {
-                let own = table.columns.iter().zip(row.iter()).filter(|(column, _)| is_axis(column));
-                best.push(place(part).into_iter().chain(own.map(|(column, value)| (column.clone(), value.clone()))).collect());
-            }
+        let mut number = 0;
+        for row in &table.rows {
+            let counts = counts.is_none_or(|at| ["yes", "1", "true"].contains(&row[at].as_str()));
+            number += usize::from(counts);
+            let own = table.columns.iter().zip(row).filter(|(column, _)| is_axis(column));
+            let place = place(part).into_iter().chain(own.map(|(column, value)| (column.clone(), value.clone()))).collect();
+            found.push(Ranked { place, rank: rank.map_or(Some(number), |at| row[at].parse().ok()), counts });
         }
     }
-    Ok((best, remark))
+    Ok((found, remark))
+}
+
+/// The best of what validation chose, and a warning where it was test data that chose.
+pub(super) fn chosen(parts: &[Part], runs: &[Run]) -> Result<(Vec<Place>, Option<Remark>)> {
+    let (ranked, remark) = ranked(parts, &|column| runs.iter().any(|run| run.coordinates.contains_key(column)))?;
+    Ok((ranked.into_iter().filter(|one| one.counts && one.rank == Some(1)).map(|one| one.place).collect(), remark))
 }

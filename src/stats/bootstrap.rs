@@ -62,16 +62,16 @@ pub fn quantile(sorted: &[f64], share: f64) -> f64 {
 }
 
 /// Random numbers that follow from a seed and the number of a draw: SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn of(seed: u64, draw: u32) -> Self {
+    pub(super) fn of(seed: u64, draw: u32) -> Self {
         let mut seeded = Self(seed);
         let start = seeded.next();
         Self(start ^ u64::from(draw).wrapping_mul(0xd1b5_4a32_d192_ed03))
     }
 
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -80,7 +80,7 @@ impl Random {
     }
 
     /// 0 to `count` - 1; uneven by less than `count` / 2^64.
-    fn below(&mut self, count: usize) -> usize {
+    pub(super) fn below(&mut self, count: usize) -> usize {
         ((u128::from(self.next()) * count as u128) >> 64) as usize
     }
 }

@@ -45,6 +45,11 @@ impl Clusters {
         self.count
     }
 
+    /// The cluster of each row; they are numbered in the order of their first rows.
+    pub fn of_rows(&self) -> &[u32] {
+        &self.of
+    }
+
     /// What is drawn: `subject`, or `image` where no subject is known.
     pub fn by(&self) -> &'static str {
         if self.named { "subject" } else { "image" }

@@ -66,6 +66,7 @@ mod seeing;
 mod segment;
 mod shell;
 mod space;
+mod statistics;
 mod study;
 #[cfg(feature = "torch")]
 mod sweep;
@@ -126,6 +127,7 @@ fn main() -> ExitCode {
         seeing::trials(),
         #[cfg(feature = "torch")]
         segment::trials(),
+        statistics::trials(),
         #[cfg(feature = "torch")]
         sweep::trials(),
         tables::trials(),
@@ -151,12 +153,23 @@ enum Need {
     /// Keras, as `scripts/keras` installs it.
     #[cfg(feature = "torch")]
     Keras,
+    /// SciPy, statsmodels and scikit-learn, as `scripts/statistics` installs them.
+    Statistics,
 }
 
 /// The folder of Keras for PYTHONPATH, or why there is none.
 #[cfg(feature = "torch")]
 fn keras_packages() -> Result<String, String> {
-    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/keras")).arg("--find").output().unwrap();
+    packages("keras")
+}
+
+/// The folder of SciPy, statsmodels and scikit-learn for PYTHONPATH, or why there is none.
+fn statistics_packages() -> Result<String, String> {
+    packages("statistics")
+}
+
+fn packages(script: &str) -> Result<String, String> {
+    let output = Command::new(format!("{}/scripts/{script}", env!("CARGO_MANIFEST_DIR"))).arg("--find").output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
@@ -176,6 +189,7 @@ impl Need {
             }
             #[cfg(feature = "torch")]
             Self::Keras => keras_packages().err(),
+            Self::Statistics => statistics_packages().err(),
         }
     }
 }
