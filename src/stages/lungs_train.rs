@@ -98,7 +98,8 @@ const DEEPEST: usize = 8;
 
 impl Params for LungsTrain {
     const KIND: &'static str = "lungs.train";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
+    const REVISIONS: &'static [(u32, &'static str)] = &[(2, "dropout on the CPU draws other numbers")];
     const INPUTS: &'static [Port] = &[
         Port::one("images", &[Artifact::Images], "chest images of any size"),
         Port::one("masks", &[Artifact::Masks], "their lungs, 0 or 255, matched by item; images without one are left out"),

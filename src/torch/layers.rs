@@ -5,11 +5,13 @@
 //!
 //! Tensors are `[n, c, h, w]`; what they are laid out like in memory (channels last, see [`crate::pixels`]) carries through.
 //! Everything is computed in the kind of its input, for which weights are cast at each call; batch normalisation alone keeps
-//! its own variables as they are.
+//! its own variables as they are. Kernels lie as the images do: otherwise every step copies each of them three times.
 
 use crate::graph::{Activation, Padding, Start};
+use crate::noise::kept;
+use crate::pixels::channels_last;
 use tch::nn::{Init, Path};
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 /// A function of the input, for layers that belong to no network.
 pub(crate) type Layer = Box<dyn Fn(&Tensor) -> Tensor>;
@@ -75,6 +77,10 @@ pub(crate) fn pad(xs: &Tensor, [top, bottom, left, right]: Pads) -> Tensor {
 /// A convolution; `weight` is `[out, in / groups, h, w]`.
 pub(crate) fn convolve(xs: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: i64, pads: Pads, groups: i64) -> Tensor {
     let kind = xs.kind();
+    if groups > 1 && stride > 1 && xs.device() == Device::Cpu && matches!(kind, Kind::BFloat16 | Kind::Half) {
+        // oneDNN has no kernel for the gradient of these in half precision: what it does instead was 13 times as slow as single precision.
+        return convolve(&xs.to_kind(Kind::Float), weight, bias, stride, pads, groups).to_kind(kind);
+    }
     let (weight, bias) = (weight.to_kind(kind), bias.map(|bias| bias.to_kind(kind)));
     let [top, bottom, left, right] = pads;
     if top == bottom && left == right {
@@ -137,12 +143,15 @@ impl Norm {
 
 /// Drops numbers, or with `whole` whole images, and scales the rest up, as Keras does in training.
 pub(crate) fn dropout(xs: &Tensor, rate: f64, whole: bool) -> Tensor {
-    if !whole {
-        return xs.dropout(rate, true);
+    if whole {
+        let keep = 1.0 - rate;
+        let kept = Tensor::empty([xs.size()[0], 1, 1, 1], (xs.kind(), xs.device())).bernoulli_float_(keep);
+        return xs * (kept / keep);
     }
-    let keep = 1.0 - rate;
-    let kept = Tensor::empty([xs.size()[0], 1, 1, 1], (xs.kind(), xs.device())).bernoulli_float_(keep);
-    xs * (kept / keep)
+    match xs.device() {
+        Device::Cpu => xs * kept(&xs.size(), rate).to_kind(xs.kind()),
+        _ => xs.dropout(rate, true),
+    }
 }
 
 /// Keras `GlobalAveragePooling2D`: `[n, c, h, w]` → `[n, c]`.
@@ -179,7 +188,7 @@ fn drawn(path: &Path, name: &str, shape: &[i64], start: Start, [inward, outward]
     let deviation = match start {
         Start::Glorot => {
             let limit = (6.0 / (inward + outward) as f64).sqrt();
-            return path.var(name, shape, Init::Uniform { lo: -limit, up: limit });
+            return laid(path.var(name, shape, Init::Uniform { lo: -limit, up: limit }));
         }
         Start::He => (2.0 / inward as f64).sqrt(),
         Start::FanOut => (2.0 / outward as f64).sqrt(),
@@ -190,7 +199,15 @@ fn drawn(path: &Path, name: &str, shape: &[i64], start: Start, [inward, outward]
         let mut values = drawn.shallow_clone();
         let _ = values.erfinv_().g_mul_scalar_(deviation / LEFT * std::f64::consts::SQRT_2);
     });
-    drawn
+    laid(drawn)
+}
+
+/// The variable with its kernel's channels last in memory.
+fn laid(variable: Tensor) -> Tensor {
+    if variable.dim() == 4 {
+        no_grad(|| variable.shallow_clone().set_data(&channels_last(&variable)));
+    }
+    variable
 }
 
 /// Share of a normal distribution within two deviations.
@@ -217,7 +234,7 @@ pub(crate) fn rescale(xs: &Tensor, scale: f64) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, nn};
+    use tch::nn;
 
     #[test]
     fn same_puts_the_odd_pixel_last() {
@@ -234,6 +251,28 @@ mod tests {
         assert_eq!(pooled(pads(Padding::Same, &xs, [3, 3], 2)), [-1.0]);
         let means = average_pool(&xs, 3, 1, [1; 4]);
         assert_eq!(Vec::<f32>::try_from(&means.view(-1)).unwrap(), [-2.5; 4]);
+    }
+
+    #[test]
+    fn a_kernel_lies_as_images_do_and_so_does_its_gradient() {
+        let _alone = crate::seeds::draw_alone();
+        let store = nn::VarStore::new(Device::Cpu);
+        let weight = kernel(&store.root(), "weight", &[8, 4, 3, 3], Start::He);
+        let stored = &store.variables()["weight"];
+        assert_eq!((weight.stride(), stored.stride()), (vec![36, 1, 12, 4], vec![36, 1, 12, 4]));
+        let xs = channels_last(&Tensor::rand([2, 4, 6, 6], (Kind::Float, Device::Cpu)));
+        convolve(&xs, &weight, None, 1, [1; 4], 1).sum(Kind::Float).backward();
+        assert_eq!(stored.grad().stride(), [36, 1, 12, 4]);
+    }
+
+    #[test]
+    fn a_strided_depthwise_convolution_in_half_precision_is_computed_in_single() {
+        let _alone = crate::seeds::draw_alone();
+        let xs = Tensor::rand([2, 4, 7, 7], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
+        let weight = Tensor::rand([4, 1, 3, 3], (Kind::Float, Device::Cpu));
+        let found = convolve(&xs, &weight, None, 2, [0, 1, 0, 1], 4);
+        let single = convolve(&xs.to_kind(Kind::Float), &weight, None, 2, [0, 1, 0, 1], 4);
+        assert!(found == single.to_kind(Kind::BFloat16) && found.kind() == Kind::BFloat16);
     }
 
     #[test]

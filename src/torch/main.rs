@@ -22,6 +22,7 @@ mod layers;
 mod loss;
 mod lungs;
 mod network;
+mod noise;
 mod optimiser;
 #[cfg(test)]
 mod parity;
