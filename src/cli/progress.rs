@@ -63,6 +63,7 @@ impl Screen {
                 });
                 self.line(&format!("retry {number}/{of} of {task} in {seconds:.1} s: {message}"), &value);
             }
+            Event::Remark { text } => self.line(&text, &serde_json::json!({"event": "remark", "message": text})),
             Event::Published { path } => self.line(&format!("published {path}"), &serde_json::json!({"event": "published", "path": path})),
             Event::Ended { task, outcome, seconds, message, log } => {
                 self.ended += 1;

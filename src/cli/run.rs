@@ -148,6 +148,9 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
         publish: args.publish || args.selection.is_whole(),
         overwrite: args.overwrite,
         program: std::env::current_exe().context("cannot tell where this program is")?,
+        // One folder for every user of the machine.
+        locks: Some(std::env::temp_dir().join("tomograph-locks")),
+        user: super::quarantine::user(),
         worker: worker(),
         state_every: project.state_every,
         decisions: super::quarantine::decisions(&project.root)?,

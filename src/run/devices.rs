@@ -3,6 +3,7 @@
 //! Knows nothing of tasks; who gets which is decided in `resources`. Finding GPUs has not been run on a machine with a GPU.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The variables by which CUDA is told which devices there are, and in which order it counts them.
 pub(super) const MASK: &str = "CUDA_VISIBLE_DEVICES";
@@ -68,6 +69,29 @@ fn same(one: &str, other: &str) -> bool {
     one == other || uuid(one) && uuid(other) && (one.starts_with(other) || other.starts_with(one))
 }
 
+/// What engines call a GPU among them: its UUID where the driver tells it, so that an index and a UUID are the same device.
+pub(super) fn identity(mask: &str) -> String {
+    let uuids = uuids(Path::new("/proc/driver/nvidia/gpus"), Path::new("/dev"));
+    let meant = match mask.parse::<usize>() {
+        Ok(index) => uuids.get(index),
+        Err(_) => uuids.iter().find(|uuid| same(uuid, mask)),
+    };
+    meant.map_or(mask, String::as_str).to_owned()
+}
+
+/// The UUIDs of the GPUs that have a device file here, in the order of their places on the bus.
+fn uuids(driver: &Path, files: &Path) -> Vec<String> {
+    let mut places: Vec<PathBuf> = std::fs::read_dir(driver).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    places.sort();
+    let of = |place: PathBuf| {
+        let text = std::fs::read_to_string(place.join("information")).ok()?;
+        let value = |key: &str| text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim_start_matches(':').trim().to_owned()));
+        let minor = value("Device Minor")?;
+        value("GPU UUID").filter(|_| files.join(format!("nvidia{minor}")).exists())
+    };
+    places.into_iter().filter_map(of).collect()
+}
+
 /// Those that have a device file, which is all that a container sees; where none was used since the machine was started there is no such
 /// file yet, and the driver's own list holds.
 fn installed_gpus() -> usize {
@@ -96,6 +120,23 @@ mod tests {
         assert_eq!(listed(Some("1,1"), &four), ["1"]);
         assert_eq!(listed(Some(""), &four), [""; 0]);
         assert_eq!(listed(Some("0"), &[]), [""; 0]);
+    }
+
+    #[test]
+    fn the_driver_tells_which_device_an_index_means() {
+        use std::fs::{File, create_dir_all};
+        use std::io::Write as _;
+        let folder = tempfile::tempdir().unwrap();
+        for (place, minor) in [("0000:41:00.0", 1), ("0000:01:00.0", 0), ("0000:81:00.0", 2)] {
+            let place = folder.path().join("gpus").join(place);
+            create_dir_all(&place).unwrap();
+            let text = format!("Model: \t\t Some GPU\nGPU UUID: \t GPU-{minor}{minor}\nBus Type: \t PCIe\nDevice Minor: \t {minor}\n");
+            File::create(place.join("information")).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        // The second one is not given to this container.
+        [0, 2].iter().for_each(|minor| drop(File::create(folder.path().join(format!("nvidia{minor}"))).unwrap()));
+        assert_eq!(uuids(&folder.path().join("gpus"), folder.path()), ["GPU-00", "GPU-22"]);
+        assert_eq!(identity("MIG-none"), "MIG-none");
     }
 
     #[test]

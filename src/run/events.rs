@@ -59,6 +59,10 @@ pub enum Event {
         /// Where its log is, if it ran.
         log: Option<PathBuf>,
     },
+    /// Something that concerns no single task, such as what other engines hold.
+    Remark {
+        text: String,
+    },
     /// A published file was written; path relative to the project root.
     Published {
         path: String,

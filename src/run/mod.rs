@@ -20,6 +20,7 @@ pub mod items;
 mod judging;
 mod lend;
 mod moves;
+mod machine;
 pub mod order;
 mod pool;
 pub mod publish;
@@ -71,6 +72,10 @@ pub struct Options {
     pub cpu_slots: usize,
     /// Tasks that run although their result is known.
     pub again: BTreeSet<TaskId>,
+    /// Where engines of this machine share devices and memory out among them; none where this one shares with nobody.
+    pub locks: Option<PathBuf>,
+    /// Who runs this, for others who wait.
+    pub user: String,
     /// Effects that may run; others are left out, and what follows them waits.
     pub effects: BTreeSet<TaskId>,
     /// Stop at the first failure.
@@ -152,6 +157,8 @@ struct Loop<'a> {
     resources: Resources,
     /// Tasks whose inputs have all arrived, to be judged.
     ready: VecDeque<TaskId>,
+    /// What was said last of what other engines hold.
+    said: Option<String>,
     running: usize,
     /// Failed tasks that wait for their next try.
     resting: Vec<retry::Resting>,
@@ -195,6 +202,7 @@ pub fn run<'a>(
         resources: Resources::new(options),
         ready: VecDeque::new(),
         running: 0,
+        said: None,
         resting: Vec::new(),
         summary: Summary::default(),
         met: BTreeMap::new(),
@@ -257,7 +265,8 @@ impl<'a> Loop<'a> {
             if !start.is_cancelled() {
                 self.start_what_fits(start)?;
             }
-            if self.running == 0 && self.ready.is_empty() && self.resting.is_empty() {
+            let may_start = self.resources.waits_for_others() && !self.queue.is_empty() && !start.is_cancelled();
+            if self.running == 0 && self.ready.is_empty() && self.resting.is_empty() && !may_start {
                 return Ok(());
             }
             match inbox.recv_timeout(sleep) {

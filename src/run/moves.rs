@@ -36,6 +36,7 @@ impl<'a> Loop<'a> {
         'a: 'scope,
     {
         self.rank_queue();
+        self.resources.ask_anew();
         let (mut blocked, mut place) = (Dimensions::default(), None);
         while let Some(next) = self.queue.after(place).filter(|_| !self.resources.is_closed(blocked, self.queue.wants_device())) {
             place = Some(next);
@@ -84,6 +85,13 @@ impl<'a> Loop<'a> {
                 }
             }
         }
+        let said = self.resources.asked_by_all();
+        if said != self.said
+            && let Some(text) = &said
+        {
+            (self.watch)(Event::Remark { text: text.clone() });
+        }
+        self.said = said;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 use super::Options;
 use super::devices::{self, Slot};
+use super::machine::{Machine, Units};
 use crate::pipeline::{Action, Task};
 
 /// Shares of a device are counted in thousandths.
@@ -19,6 +20,12 @@ pub(super) struct Resources {
     devices: Vec<Device>,
     /// Whether the devices are GPUs, and not the CPU.
     has_gpu: bool,
+    /// Devices and memory are other engines' too; none where they cannot be shared.
+    machine: Option<Machine>,
+    /// Why they cannot.
+    unshared: Option<String>,
+    /// What a task waits for that other engines hold.
+    waits: Option<String>,
 }
 
 struct Device {
@@ -42,6 +49,8 @@ pub(super) struct Room {
     claim: Claim,
     /// Device and thousandths of it.
     devices: Vec<(usize, u32)>,
+    /// What other engines do without meanwhile.
+    units: Vec<Units>,
     /// What the task is told, if it got a device.
     pub(super) slot: Option<Slot>,
 }
@@ -59,7 +68,13 @@ impl Resources {
         let inherited = options.environment.get(devices::MASK).map(String::as_str);
         let gpus = if options.cpu { Vec::new() } else { devices::gpus(inherited, options.gpus.as_deref()) };
         let memory = options.memory.unwrap_or_else(usable_memory);
-        Self::with(options.jobs, memory, gpus, options.cpu_slots)
+        let mut resources = Self::with(options.jobs, memory, gpus, options.cpu_slots);
+        match options.locks.as_deref().map(|folder| Machine::open(folder, &options.user)) {
+            Some(Ok(machine)) => resources.machine = Some(machine),
+            Some(Err(error)) => resources.unshared = Some(error.to_string()),
+            None => {}
+        }
+        resources
     }
 
     fn with(jobs: usize, memory: u64, gpus: Vec<String>, cpu_slots: usize) -> Self {
@@ -72,12 +87,43 @@ impl Resources {
             taken: 0,
             devices: masks.into_iter().map(|mask| Device { mask, free: WHOLE }).collect(),
             has_gpu,
+            machine: None,
+            unshared: None,
+            waits: None,
         }
+    }
+
+    /// To be called when every task has asked: what the first waits for that other engines hold, or why nothing is shared with them.
+    pub(super) fn asked_by_all(&mut self) -> Option<String> {
+        if let Some(machine) = &mut self.machine {
+            machine.asked_by_all();
+        }
+        let unshared = self.unshared.as_ref();
+        let unshared = unshared.map(|why| format!("other runs on this machine may use the same devices and memory at once: {why}"));
+        self.waits.clone().or(unshared)
+    }
+
+    /// Whether some task waits for what other engines hold.
+    pub(super) fn waits_for_others(&self) -> bool {
+        self.waits.is_some()
+    }
+
+    /// To be called before the first task asks.
+    pub(super) fn ask_anew(&mut self) {
+        self.waits = None;
     }
 
     /// Takes room for a task, unless it does not fit or an earlier task, noted in `blocked`, waits for the same.
     pub(super) fn enter(&mut self, task: &Task, blocked: &mut Dimensions) -> Option<Room> {
-        self.take(self.claim(task), blocked)
+        let first = self.waits.take();
+        let room = self.take(self.claim(task), blocked);
+        if let Some(machine) = &mut self.machine {
+            machine.asked(room.is_none());
+        }
+        // Who was refused one device may have got another.
+        let own = self.waits.take().filter(|_| room.is_none()).map(|waits| format!("{} waits: {waits}", task.title()));
+        self.waits = first.or(own);
+        room
     }
 
     fn take(&mut self, claim: Claim, blocked: &mut Dimensions) -> Option<Room> {
@@ -85,26 +131,76 @@ impl Resources {
         if blocked.processors && wants.processors || blocked.memory && wants.memory || blocked.devices && wants.devices {
             return None;
         }
-        let devices = self.choose(claim.device);
-        let short = Dimensions {
+        let (fitting, count, share) = self.fitting(claim.device);
+        let mut short = Dimensions {
             // A task that wants more processors than there are runs alone.
             processors: wants.processors && self.used > 0 && self.used.saturating_add(claim.processors) > self.processors,
             memory: wants.memory && self.taken.saturating_add(claim.memory) > self.memory,
-            devices: wants.devices && devices.is_none(),
+            devices: fitting.len() < count,
         };
+        let (mut units, mut devices) = (Vec::new(), Vec::new());
+        if short == Dimensions::default() {
+            short.memory = wants.memory && !self.share_memory(claim.memory, &mut units);
+        }
+        if short == Dimensions::default() && wants.devices {
+            for at in fitting {
+                if devices.len() < count && self.share_device(at, share, &mut units) {
+                    devices.push((at, share));
+                }
+            }
+            short.devices = devices.len() < count;
+        }
         if short != Dimensions::default() {
+            self.give_back(&units);
             blocked.processors |= short.processors;
             blocked.memory |= short.memory;
             blocked.devices |= short.devices;
             return None;
         }
-        let devices = devices.unwrap_or_default();
         self.used = self.used.saturating_add(claim.processors);
         self.taken += claim.memory;
         devices.iter().for_each(|(at, share)| self.devices[*at].free -= share);
         let masks: Vec<&str> = devices.iter().filter_map(|(at, _)| self.devices[*at].mask.as_deref()).collect();
         let slot = wants.devices.then(|| if masks.is_empty() { Slot::cpu() } else { Slot::gpus(&masks) });
-        Some(Room { claim, devices, slot })
+        Some(Room { claim, devices, units, slot })
+    }
+
+    /// Takes memory from what all engines of this machine may claim; false where others hold too much of it.
+    fn share_memory(&mut self, bytes: u64, taken: &mut Vec<Units>) -> bool {
+        let units = |bytes: u64| u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        let (all, wanted) = (units(self.memory), units(bytes).min(units(self.memory)));
+        let limit = size(self.memory);
+        let told = |holder: &str| format!("too much of the {limit} of memory that tasks may claim is in use by {holder}");
+        self.share("memory", all, wanted, taken, &told)
+    }
+
+    /// The same with a share of a device.
+    fn share_device(&mut self, at: usize, share: u32, taken: &mut Vec<Units>) -> bool {
+        let (name, shown) = self.devices[at].called(at);
+        self.share(&name, WHOLE, share, taken, &|holder| format!("{shown} is in use by {holder}"))
+    }
+
+    fn share(&mut self, thing: &str, all: u32, wanted: u32, taken: &mut Vec<Units>, told: &dyn Fn(&str) -> String) -> bool {
+        let Some(machine) = &mut self.machine else { return true };
+        match machine.take(thing, all, wanted) {
+            Ok(Ok(units)) => taken.push(units),
+            Ok(Err(holder)) => {
+                let text = told(&holder);
+                self.waits.get_or_insert(text);
+                return false;
+            }
+            Err(error) => {
+                self.unshared = Some(error.to_string());
+                self.machine = None;
+            }
+        }
+        true
+    }
+
+    fn give_back(&mut self, units: &[Units]) {
+        if let Some(machine) = &mut self.machine {
+            units.iter().for_each(|one| machine.give_back(one));
+        }
     }
 
     /// Gives room back.
@@ -112,6 +208,7 @@ impl Resources {
         self.used = self.used.saturating_sub(room.claim.processors);
         self.taken = self.taken.saturating_sub(room.claim.memory);
         room.devices.iter().for_each(|(at, share)| self.devices[*at].free += share);
+        self.give_back(&room.units);
     }
 
     /// Whether nobody may start before somebody ends.
@@ -119,17 +216,17 @@ impl Resources {
         blocked.processors && (blocked.devices || !wants_devices)
     }
 
-    /// Devices with room for a share: shared ones are filled before others are begun, so that whole ones stay free for those that want
-    /// them.
-    fn choose(&self, share: u32) -> Option<Vec<(usize, u32)>> {
-        if share <= WHOLE {
-            let fitting = self.devices.iter().enumerate().filter(|(_, device)| device.free >= share);
-            return fitting.min_by_key(|(at, device)| (device.free, *at)).map(|(at, _)| vec![(at, share)]);
-        }
-        let whole: Vec<(usize, u32)> =
-            self.devices.iter().enumerate().filter(|(_, one)| one.free == WHOLE).map(|(at, _)| (at, WHOLE)).collect();
-        let count = usize::try_from(share / WHOLE).unwrap_or(usize::MAX);
-        (whole.len() >= count).then(|| whole[..count].to_vec())
+    /// The devices with room for a share, best first, how many are wanted, and how much of each. Shared ones are filled before others are
+    /// begun, so that whole ones stay free for those that want them.
+    fn fitting(&self, share: u32) -> (Vec<usize>, usize, u32) {
+        let (count, each) = match share {
+            0 => return (Vec::new(), 0, 0),
+            1..=WHOLE => (1, share),
+            _ => (usize::try_from(share / WHOLE).unwrap_or(usize::MAX), WHOLE),
+        };
+        let mut fitting: Vec<usize> = (0..self.devices.len()).filter(|at| self.devices[*at].free >= each).collect();
+        fitting.sort_by_key(|at| self.devices[*at].free);
+        (fitting, count, each)
     }
 
     /// Torch tasks are held back by the device pool alone: they have the threads that they say, beside the pool's. What asks for a GPU
@@ -164,6 +261,16 @@ impl Resources {
                 size(self.memory)
             )
         })
+    }
+}
+
+impl Device {
+    /// What engines call it among them, and what messages do. Asked only where somebody wants it: the driver is slow to tell.
+    fn called(&self, at: usize) -> (String, String) {
+        match &self.mask {
+            Some(mask) => (format!("gpu-{}", devices::identity(mask)), format!("GPU {mask}")),
+            None => (format!("cpu-{at}"), "the CPU, for torch tasks (`[devices] cpu_slots` in tomograph.local.toml)".to_owned()),
+        }
     }
 }
 

@@ -65,6 +65,7 @@ mod seeing;
 #[cfg(feature = "torch")]
 mod segment;
 mod shell;
+mod sharing;
 mod space;
 mod statistics;
 mod study;
@@ -126,6 +127,7 @@ fn main() -> ExitCode {
         shell::trials(),
         seeing::trials(),
         #[cfg(feature = "torch")]
+        sharing::trials(),
         segment::trials(),
         statistics::trials(),
         #[cfg(feature = "torch")]

@@ -75,6 +75,8 @@ impl Space {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home())
+            // What engines of this machine share out among them, they share within the space.
+            .env("TMPDIR", self.home())
             .env("LANG", "C.UTF-8")
             .env("NO_COLOR", "1")
             .env("COLUMNS", "120")
