@@ -5,10 +5,12 @@ use super::grid::{bytes, count, grid};
 use super::progress::hashing;
 use super::project::index_folder;
 use super::reading::{Local, root_of, settings};
+use crate::content::Digest;
 use crate::stage::Kind;
-use crate::store::{Amount, Store};
+use crate::store::{Amount, Store, Trace};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Look after the store: its size, whether it is whole, what may go
@@ -53,9 +55,21 @@ enum Command {
     Gc(super::gc::GcArgs),
     /// Make the index anew from the store
     ///
-    /// The index (under your cache folder, per store) only remembers: what was hashed, and where in packs things lie. Made anew, it knows
-    /// nothing of the sources, so the next run reads them all.
+    /// The index (under your cache folder, per store) only remembers: what was hashed, where in packs things lie, and, by keyed hashes,
+    /// which results name which people. Made anew, it knows nothing of the sources, so the next run reads them all.
     Reindex,
+    /// List what holds a person's data
+    ///
+    /// Those are the results whose tables have the person in their column `subject`, or one of the person's items under another name; of
+    /// these only the person's own files count, and those that are of all rows. And those results that no table tells apart, such as models,
+    /// figures and reports, which were made from them. Rather too much is listed than too little. Nothing of it is shown, and nothing removed.
+    Subject {
+        /// The person, as the column `subject` says it; - reads it from standard input, so that it stays out of the shell's history
+        subject: String,
+        /// One JSON object, with the digests of all blobs
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) fn cache(args: &CacheArgs, kinds: &'static [Kind]) -> Result<Exit> {
@@ -64,6 +78,7 @@ pub(super) fn cache(args: &CacheArgs, kinds: &'static [Kind]) -> Result<Exit> {
         Command::Size { json } => size(&store, *json, kinds),
         Command::Gc(args) => super::gc::gc(&store, args, kinds),
         Command::Verify { repair } => verify(&store, *repair),
+        Command::Subject { subject, json } => subject_of(&store, subject, *json, kinds),
         Command::Reindex => {
             let (packs, pipelines) = store.reindex()?;
             print(&format!("indexed {} and the runs of {}\n", count(packs, "pack"), count(pipelines, "pipeline")))?;
@@ -104,6 +119,36 @@ fn size(store: &Store, json: bool, kinds: &'static [Kind]) -> Result<Exit> {
     ];
     let more = would_free.map(|free| format!("; `tomograph cache gc` would free {}", bytes(free))).unwrap_or_default();
     print(&format!("{}\n{}together {}{more}\n", store.root().display(), grid(&rows, ""), bytes(size.total())))?;
+    Ok(Exit::Done)
+}
+
+/// Prints what holds a subject's data, without a word of it.
+fn subject_of(store: &Store, subject: &str, json: bool, kinds: &'static [Kind]) -> Result<Exit> {
+    let subject = match subject {
+        "-" => std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?.trim().to_owned(),
+        given => given.to_owned(),
+    };
+    let traces = store.traces(&subject, &super::gc::Known { kinds })?;
+    if json {
+        print(&(serde_json::to_string(&traces)? + "\n"))?;
+        return Ok(Exit::Done);
+    }
+    let row = |trace: &Trace| {
+        let how = if trace.follows { "made from it" } else { "rows" };
+        let blobs = count(trace.blobs.len() as u64, "blob");
+        vec![format!("{}.{}", trace.task, trace.port), trace.key.short(), how.to_owned(), blobs, bytes(trace.bytes)]
+    };
+    let blobs: BTreeSet<&Digest> = traces.results.iter().flat_map(|trace| &trace.blobs).collect();
+    let text = grid(&traces.results.iter().map(row).collect::<Vec<_>>(), "");
+    let blobs = count(blobs.len() as u64, "blob");
+    let (results, items) = (count(traces.results.len() as u64, "result"), count(traces.items, "kept result"));
+    print(&match traces.results.is_empty() {
+        true => "no table of a result names this subject\n".to_owned(),
+        false => format!(
+            "{text}{results} with {blobs}; {items} of items; {} of the sources' files\n",
+            count(traces.sources.len() as u64, "list")
+        ),
+    })?;
     Ok(Exit::Done)
 }
 

@@ -135,8 +135,8 @@ fn text(garbage: &Garbage) -> String {
 }
 
 /// Reads what the store cannot.
-struct Known {
-    kinds: &'static [Kind],
+pub(super) struct Known {
+    pub(super) kinds: &'static [Kind],
 }
 
 impl Contents for Known {

@@ -3,6 +3,10 @@
 //! No error of the database reaches a caller: a broken file is moved aside and begun anew, and where no file can be used
 //! the index lives in memory.
 
+mod people;
+
+pub(super) use people::{Name, Row};
+
 use super::memo::{Memo, Stamp};
 use super::pack::Tag;
 use super::{files, lock};

@@ -27,7 +27,6 @@ mod claims;
 mod clock;
 mod files;
 mod gc;
-
 mod hash;
 mod hold;
 mod index;
@@ -44,6 +43,7 @@ mod runs;
 mod session;
 mod size;
 pub mod sources;
+mod subjects;
 mod trees;
 mod verify;
 
@@ -51,7 +51,6 @@ pub use audit::{Act, Audit};
 pub use clock::{now, utc};
 pub use files::{Damaged, replace};
 pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
-
 pub use ledger::{Ledger, Meeting, Met};
 pub use live::{Left, Live, Started, left_at, start_of};
 pub use memo::{Hashed, Stamp, Unreadable};
@@ -60,6 +59,7 @@ pub use records::{Accepted, OutputRecord, Published, Record};
 pub use runs::{Run, RunLog, RunTask};
 pub use session::Scratch;
 pub use size::{Amount, Size};
+pub use subjects::{Trace, Traces};
 pub use verify::{Finding, Repaired, Verified};
 
 use crate::content::Digest;

@@ -127,10 +127,12 @@ impl Store {
     /// What was hashed of sources is forgotten too: the next run reads them all.
     pub fn reindex(&self) -> Result<(u64, u64)> {
         self.index.clear();
+        self.index.forget_people();
         *self.memo.write().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         self.packs.forget();
         self.packs.refresh().map_err(|error| self.trouble(error))?;
         let pipelines = self.catch_up_all()?;
+        self.look_for_people()?;
         Ok((self.packs.list().map_err(|error| self.trouble(error))?.len() as u64, pipelines))
     }
 

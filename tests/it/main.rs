@@ -70,6 +70,7 @@ mod space;
 mod statistics;
 mod study;
 #[cfg(feature = "torch")]
+mod subjects;
 mod sweep;
 mod tables;
 mod tidy;
@@ -127,7 +128,9 @@ fn main() -> ExitCode {
         shell::trials(),
         seeing::trials(),
         #[cfg(feature = "torch")]
+        subjects::trials(),
         sharing::trials(),
+        #[cfg(feature = "torch")]
         segment::trials(),
         statistics::trials(),
         #[cfg(feature = "torch")]
