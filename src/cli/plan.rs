@@ -1,5 +1,7 @@
 //! `tomograph plan`: what would run, why, and how long that may take.
 
+mod details;
+
 use super::across;
 use super::exit::{Exit, print};
 use super::grid::{count, duration};
@@ -12,6 +14,7 @@ use crate::plan::{Planner, State};
 use crate::stage::Kind;
 use anyhow::Result;
 use clap::Args;
+use details::Details;
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 
@@ -24,7 +27,9 @@ use std::mem::ManuallyDrop;
 ///
 /// Every task is cached, will run (with its reasons), or is decided later: after a task that runs
 /// first, since what follows it stays cached if it gives the same bytes as before. Times are those
-/// of earlier runs: of the same task, else of the other cells of its stage, else of its kind.
+/// of earlier runs: of the same task, else of the other cells of its stage, else of its kind; what
+/// works item by item takes that for each item that nobody has treated before. Of an effect it says
+/// what it acts through and what it brought last; nothing is asked outside this machine.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct PlanArgs {
@@ -52,13 +57,14 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
         planner.refuse_to_publish()?;
     }
     across::warn(&project, &planner, args.json)?;
-    let plan = planner.plan(&effects(&project, &planner, args.effects, &args.selection.only)?)?;
+    let (plan, outcomes) = planner.plan_with_outcomes(&effects(&project, &planner, args.effects, &args.selection.only)?)?;
+    let details = Details::of(&project, &planner, &plan, &outcomes)?;
     let all_cached = plan.iter().all(|(_, state)| matches!(state, State::Cached));
-    let forecast = planner.forecast(&plan);
+    let forecast = planner.forecast(&plan, &details.untreated());
     if args.json {
-        return print(&objects(&planner, &plan, &forecast)).map(|()| Exit::Done);
+        return print(&objects(&planner, &plan, &forecast, &details)).map(|()| Exit::Done);
     }
-    let mut text = listing(&planner, &plan, &forecast);
+    let mut text = listing(&planner, &plan, &forecast, &details);
     let states = |wanted: &str| plan.iter().filter(|(_, state)| words(state).0 == wanted).count();
     let waiting = match states("waiting") {
         0 => String::new(),
@@ -73,20 +79,22 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn objects(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast) -> String {
+fn objects(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, details: &Details) -> String {
     let mut text = String::new();
     for (id, state) in plan {
         let (word, reasons) = words(state);
         let seconds = if word == "cached" { Some(0.0) } else { forecast.tasks.get(id).copied().flatten() };
         let task = planner.pipeline.tasks[id.0].title();
-        text.push_str(&serde_json::json!({"task": task, "state": word, "reasons": reasons, "seconds": seconds}).to_string());
+        let mut object = serde_json::json!({"task": task, "state": word, "reasons": reasons, "seconds": seconds});
+        details.add_to(*id, &mut object);
+        text.push_str(&object.to_string());
         text.push('\n');
     }
     text
 }
 
 /// A line for each task, with more where it has more reasons; of many, only those that are not cached.
-fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast) -> String {
+fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, details: &Details) -> String {
     let many = plan.iter().filter(|(_, state)| matches!(state, State::Cached)).count() > LISTED;
     let mut rows: Vec<[String; 4]> = Vec::new();
     for (id, state) in plan.iter().filter(|(_, state)| !many || !matches!(state, State::Cached)) {
@@ -98,7 +106,7 @@ fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast) -> 
             (State::Waiting(_), reasons) => ("waiting", reasons),
             (State::Later(_), reasons) => ("later", reasons.iter().map(|reason| format!("decided {reason}")).collect()),
         };
-        let lines = reasons.iter().flat_map(|reason| reason.lines()).map(str::to_owned);
+        let lines = reasons.iter().flat_map(|reason| reason.lines()).map(str::to_owned).chain(details.lines(*id));
         let mut first = Some([title, word.to_owned(), took]);
         let mut row = |reason: String| {
             let [title, word, took] = first.take().unwrap_or_default();

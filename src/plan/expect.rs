@@ -5,10 +5,13 @@
 use super::Planner;
 use crate::content::Digest;
 use crate::pipeline::{Action, TaskId};
+use crate::store::Record;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Seconds of a task of which nothing is known.
 const UNKNOWN: f64 = 1.0;
+/// So many runs are looked back.
+const RUNS: usize = 20;
 
 impl Planner<'_> {
     /// Expected seconds of each of these tasks: those of its own last result, else the mean of its stage's other cells, else of its
@@ -30,6 +33,33 @@ impl Planner<'_> {
             known.insert(*id, own.or_else(cells).or_else(alike));
         }
         known
+    }
+
+    /// What an item took, in that of the task's last runs, else of its stage's cells, else of its kind, in which most items were treated:
+    /// where there were few, what comes once counts for more than they do.
+    pub(super) fn seconds_an_item(&self, id: TaskId) -> Option<f64> {
+        let task = &self.pipeline.tasks[id.0];
+        let title = task.title();
+        let first = format!("{}[", task.stage);
+        let cells = || self.last().range(first.clone()..).take_while(|(title, _)| title.starts_with(&first)).take(64).map(|(_, key)| *key);
+        let own = self.past_keys(&title);
+        let alike = || self.kind_of(id).map(|kind| self.store.last_of_kind(kind).unwrap_or_default()).unwrap_or_default();
+        self.rate(own).or_else(|| self.rate(cells())).or_else(|| self.rate(alike()))
+    }
+
+    /// Keys under which a task ran in the last runs. What cannot be read is as if it were not there.
+    fn past_keys(&self, title: &str) -> Vec<Digest> {
+        let runs = self.store.run_ids(&self.id).unwrap_or_default();
+        let runs = runs.iter().rev().take(RUNS).filter_map(|run| self.store.run(&self.id, run).ok());
+        let ran = runs.flat_map(|run| run.tasks).filter(|task| task.outcome == "ran" && task.task == title);
+        ran.filter_map(|task| task.key).collect()
+    }
+
+    fn rate(&self, keys: impl IntoIterator<Item = Digest>) -> Option<f64> {
+        let records = keys.into_iter().filter_map(|key| self.store.records(&key).ok()?.into_iter().next_back());
+        let treated = |record: &Record| record.items_ran.unwrap_or(record.items);
+        let most = records.filter(|record| treated(record) > 0).max_by_key(|record| treated(record))?;
+        Some(most.seconds / treated(&most) as f64)
     }
 
     /// Of at most 64 cells, in this pipeline.

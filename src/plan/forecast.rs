@@ -1,6 +1,7 @@
 //! How long a plan may take, from how long the same tasks, or ones like them, took before.
 //!
-//! Starts nothing. A forecast is no promise: another machine, or a map kind whose items are mostly cached, is faster or slower.
+//! Starts nothing. A forecast is no promise: another machine is faster or slower. What works item by item is foreseen by the items that
+//! nobody has treated before.
 
 use super::{Planner, State};
 use crate::pipeline::{Action, TaskId};
@@ -34,11 +35,14 @@ impl Sum {
 }
 
 impl Planner<'_> {
-    /// What the tasks of a plan will take.
-    pub fn forecast(&self, plan: &[(TaskId, State)]) -> Forecast {
+    /// What the tasks of a plan will take; `untreated` says how many items wait for those that will run, as far as that is known.
+    pub fn forecast(&self, plan: &[(TaskId, State)], untreated: &BTreeMap<TaskId, u64>) -> Forecast {
         let mut forecast = Forecast { tasks: BTreeMap::new(), sure: Sum::default(), later: Sum::default() };
         let open = plan.iter().filter(|(_, state)| !matches!(state, State::Cached)).map(|(id, _)| *id).collect();
         forecast.tasks = self.known_durations(&open);
+        for (id, count) in untreated {
+            forecast.tasks.insert(*id, self.seconds_an_item(*id).map(|seconds| seconds * *count as f64));
+        }
         for (id, state) in plan {
             let sum = match state {
                 State::Cached => continue,

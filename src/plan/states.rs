@@ -6,9 +6,17 @@ use crate::pipeline::TaskId;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Wanted tasks in the pipeline's order.
+type States = Vec<(TaskId, State)>;
+
 impl Planner<'_> {
     /// What would run, with these effects: a state for every wanted task, in the pipeline's order.
     pub fn plan(&self, effects: &BTreeSet<TaskId>) -> Result<Vec<(TaskId, State)>> {
+        self.plan_with_outcomes(effects).map(|(states, _)| states)
+    }
+
+    /// The same, with what is known of each task of the pipeline.
+    pub fn plan_with_outcomes(&self, effects: &BTreeSet<TaskId>) -> Result<(States, Vec<Outcome>)> {
         let mut outcomes = vec![Outcome::Open; self.pipeline.tasks.len()];
         let mut states: BTreeMap<TaskId, State> = BTreeMap::new();
         for wave in self.waves() {
@@ -33,7 +41,7 @@ impl Planner<'_> {
             }
         }
         self.revive(&mut states, &outcomes)?;
-        Ok(states.into_iter().collect())
+        Ok((states.into_iter().collect(), outcomes))
     }
 
     /// The wanted tasks, each after those it needs, cut into stretches in which none needs another.

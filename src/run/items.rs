@@ -6,7 +6,7 @@
 
 use super::pool::What;
 use crate::content::{Digest, FileRef, Place};
-use crate::stage::{Each, Inputs, Item, MapWork, Row};
+use crate::stage::{Each, Inputs, Item, Row};
 use crate::store::Store;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -71,10 +71,9 @@ struct Waiting {
 
 impl<'s> Items<'s> {
     /// Looks all items up.
-    pub(super) fn look(store: &'s Store, what: &What, map: &dyn MapWork, items: &[Item], whole: &Inputs) -> Result<Self> {
+    pub(super) fn look(store: &'s Store, what: &What, reads: &[String], items: &[Item], whole: &Inputs) -> Result<Self> {
         let prefix = prefix(what, whole);
-        let reads = map.reads();
-        let keys: Vec<Digest> = items.iter().map(|item| key(&prefix, &reads, item)).collect();
+        let keys: Vec<Digest> = items.iter().map(|item| key(&prefix, reads, item)).collect();
         let mut kept: HashMap<Digest, Kept> = HashMap::new();
         for (key, bytes) in store.items(&keys)? {
             // What another version wrote is made anew.

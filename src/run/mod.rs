@@ -15,12 +15,13 @@ mod devices;
 mod each;
 mod events;
 mod failure;
+mod foresee;
 pub mod guard;
 pub mod items;
 mod judging;
 mod lend;
-mod moves;
 mod machine;
+mod moves;
 pub mod order;
 mod pool;
 pub mod publish;
@@ -41,6 +42,7 @@ mod whole;
 
 pub use devices::gpus;
 pub use events::{Ended, Event, Summary};
+pub use foresee::{items_of, untreated};
 pub use quarantine::{DECISIONS, Decision, Decisions, set_aside};
 pub use survivors::end_after;
 
@@ -70,12 +72,12 @@ pub struct Options {
     pub gpus: Option<Vec<String>>,
     /// Torch tasks at once where there is no GPU.
     pub cpu_slots: usize,
-    /// Tasks that run although their result is known.
-    pub again: BTreeSet<TaskId>,
     /// Where engines of this machine share devices and memory out among them; none where this one shares with nobody.
     pub locks: Option<PathBuf>,
     /// Who runs this, for others who wait.
     pub user: String,
+    /// Tasks that run although their result is known.
+    pub again: BTreeSet<TaskId>,
     /// Effects that may run; others are left out, and what follows them waits.
     pub effects: BTreeSet<TaskId>,
     /// Stop at the first failure.
@@ -155,10 +157,10 @@ struct Loop<'a> {
     /// Key and reasons of a task that has just ended, for the journal.
     told: BTreeMap<TaskId, (Digest, Vec<String>)>,
     resources: Resources,
-    /// Tasks whose inputs have all arrived, to be judged.
-    ready: VecDeque<TaskId>,
     /// What was said last of what other engines hold.
     said: Option<String>,
+    /// Tasks whose inputs have all arrived, to be judged.
+    ready: VecDeque<TaskId>,
     running: usize,
     /// Failed tasks that wait for their next try.
     resting: Vec<retry::Resting>,
@@ -200,9 +202,9 @@ pub fn run<'a>(
         again: again::Again::default(),
         told: BTreeMap::new(),
         resources: Resources::new(options),
+        said: None,
         ready: VecDeque::new(),
         running: 0,
-        said: None,
         resting: Vec::new(),
         summary: Summary::default(),
         met: BTreeMap::new(),

@@ -82,7 +82,7 @@ pub(super) fn take_outputs<'p>(job: &Job, ports: impl Iterator<Item = &'p str>, 
     Ok(Made { outputs, ..Made::default() })
 }
 
-fn whole_ports(inputs: &Inputs, items: &[&str]) -> Inputs {
+pub(super) fn whole_ports(inputs: &Inputs, items: &[&str]) -> Inputs {
     Inputs(inputs.0.iter().filter(|(port, _)| !items.contains(&port.as_str())).map(|(port, parts)| (port.clone(), parts.clone())).collect())
 }
 
@@ -152,7 +152,7 @@ impl<'j> Known<'j> {
         let whole = whole_ports(&job.inputs, item_ports);
         let mut items = map.items(&job.inputs)?;
         items.sort_by(|a, b| a.item.cmp(&b.item));
-        let cache = Items::look(job.store, what, map, &items, &whole)?;
+        let cache = Items::look(job.store, what, &map.reads(), &items, &whole)?;
         let cache = if job.anew { cache.anew() } else { cache };
         let (count, known) = (items.len(), cache.known());
         if known > 0 {

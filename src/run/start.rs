@@ -223,6 +223,7 @@ impl Carried<'_, '_> {
             device: slot.map_or("cpu", |slot| &slot.device).to_owned(),
             threads: job.threads,
             items: made.items,
+            items_ran: (made.items > 0).then_some(made.items_ran),
             quarantined: made.quarantined,
             warnings: std::mem::take(&mut *warnings.lock().unwrap_or_else(PoisonError::into_inner)),
             sources: self.planner.taken_by(self.id),

@@ -45,6 +45,9 @@ pub struct Record {
     pub threads: usize,
     /// Items of a map kind.
     pub items: u64,
+    /// Of them, those that nobody had treated before, which is what the wall time is of; an older record does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_ran: Option<u64>,
     /// Items set aside.
     pub quarantined: u64,
     /// What the kind warned of.
@@ -258,6 +261,7 @@ mod tests {
             device: "cpu".to_owned(),
             threads: 1,
             items: 3,
+            items_ran: Some(3),
             quarantined: 1,
             warnings: vec!["w".to_owned()],
             sources: BTreeMap::new(),

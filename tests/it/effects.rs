@@ -9,7 +9,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         an_effect_that_ran_is_cached,
         what_an_effect_brings_anew_holds,
         only_and_again_name_effects,
-        a_kind_says_for_itself_whether_it_is_one
+        a_kind_says_for_itself_whether_it_is_one,
+        a_plan_says_what_an_effect_acts_through_and_brought_last,
     ]
 }
 
@@ -112,4 +113,21 @@ fn a_kind_says_for_itself_whether_it_is_one() {
     let space = space();
     space.replace("effects.toml", "command = [\"cp\", \"{inputs.rows}\", \"{outputs.table}\"]", "kind = \"cohort.label\"\neffect = true");
     space.run("check effects.toml").exits(2).says(&["`effect` is for stages with a `command`"]);
+}
+
+fn a_plan_says_what_an_effect_acts_through_and_brought_last() {
+    let space = space();
+    let plan = space.run("plan effects.toml").success().says(&["acts through sh -c echo sent", "never ran"]);
+    assert_eq!(plan.stdout.matches("acts through").count(), 1, "only of the effect itself\n{}", plan.text());
+    space.run("run effects.toml --effects").success();
+    let nothing = space.run("plan effects.toml").success();
+    assert!(!nothing.stdout.contains("acts through"), "it is cached\n{}", nothing.text());
+    space.write("answer.tsv", "state\nstored\nstored\n");
+    space.run("run effects.toml --refresh send").success();
+    space.write("raw.csv", "a\tb\n5\t6\n");
+    space.run("plan effects.toml").success().says(&["waiting", "last 20", "receipt: 2 rows"]);
+    let plan = space.run("plan effects.toml --json").success().objects();
+    let effect = &plan.iter().find(|one| one["task"] == "send").unwrap()["effect"];
+    assert_eq!((&effect["last"]["counts"]["receipt"], effect["target"].is_string()), (&"2 rows".into(), true), "{effect}");
+    assert_eq!(sent(&space), 2, "plan never acts");
 }

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_a_program_leaves_is_checked,
         a_failure_costs_what_had_not_ended,
         studies_keep_their_places,
+        a_plan_counts_the_items_that_nobody_has_treated,
     ]
 }
 
@@ -156,4 +157,39 @@ fn studies_keep_their_places() {
         lines
     };
     assert_eq!(files("import"), files("copy"));
+}
+
+fn a_plan_counts_the_items_that_nobody_has_treated() {
+    let space = space("sleep 0.2; cp \"$1\" \"$2\"\n", 8);
+    let planned = || {
+        let plan = space.run("plan x.toml --json").success().objects();
+        let copy = plan.into_iter().find(|one| one["task"] == "copy").unwrap();
+        (copy["state"].as_str().unwrap().to_owned(), copy["items"].clone(), copy["seconds"].as_f64())
+    };
+    space.run("run x.toml -j 1").success();
+    let took = space.run("show x.toml copy --json").success().objects()[0]["seconds"].as_f64().unwrap();
+    let first = "run".to_owned();
+    // Half of them other pictures: what they take is half of what all took.
+    (0..4).for_each(|number| space.write(format!("pictures/{number}.png"), png(false, 50 + number)));
+    space.run("run x.toml --only import").success();
+    let (state, items, seconds) = planned();
+    assert_eq!((&state, &items), (&first, &serde_json::json!({ "untreated": 4, "all": 8 })));
+    let half = seconds.unwrap();
+    assert!((half - took / 2.0).abs() < 0.01 * took, "{half} of {took}");
+    space.run("plan x.toml").success().says(&["4 of 8 items not treated before"]);
+    space.run("run x.toml -j 1").success();
+    // One more: the rate is that of the run with most items, not of the last one.
+    space.write("pictures/8.png", png(false, 90));
+    list(&space);
+    space.run("run x.toml --only import").success();
+    let (_, items, seconds) = planned();
+    assert_eq!(items, serde_json::json!({ "untreated": 1, "all": 9 }));
+    assert!((seconds.unwrap() - took / 8.0).abs() < 0.01 * took, "{seconds:?} of {took}");
+    // A picture less: nothing is to be treated.
+    fs::remove_file(space.path("pictures/8.png")).unwrap();
+    space.write("pictures/7.png", png(true, 6));
+    list(&space);
+    space.run("run x.toml --only import").success();
+    let (state, items, seconds) = planned();
+    assert_eq!((&state, &items["untreated"], seconds), (&first, &0.into(), Some(0.0)));
 }

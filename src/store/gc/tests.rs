@@ -51,6 +51,7 @@ fn put(store: &Store, number: u8, contents: &[u8], more: &str, parts: &[u8]) -> 
         device: String::new(),
         threads: 1,
         items: 0,
+        items_ran: None,
         quarantined: 0,
         warnings: Vec::new(),
         sources: BTreeMap::new(),

@@ -1,0 +1,80 @@
+//! What a task would meet if it ran now: its items, and how many of them nobody has treated before. Starts nothing.
+
+use super::items::Items;
+use super::pool::{What, whole_ports};
+use crate::content::Tree;
+use crate::pipeline::{Action, Edge, Origin, TaskId};
+use crate::plan::{Judgement, Outcome, Planner};
+use crate::stage::{Inputs, Item, Part, Work, rows_of_index};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// The items that a task takes in, with their files and rows; none where it does not work item by item, or something that it takes is gone.
+pub fn items_of(planner: &Planner, id: TaskId, outcomes: &[Outcome]) -> Result<Vec<Item>> {
+    let Some(inputs) = inputs_of(planner, id, outcomes)? else { return Ok(Vec::new()) };
+    listed(planner, id, &inputs)
+}
+
+/// Of a task that works item by item: how many items nobody has treated before, and how many there are.
+pub fn untreated(planner: &Planner, id: TaskId, outcomes: &[Outcome]) -> Result<Option<(u64, u64)>> {
+    let (name, revision, params, ports, reads) = match &planner.pipeline.tasks[id.0].action {
+        Action::Kind { kind, params } => {
+            let ports = match kind.work {
+                Work::Map { items, .. } => items.to_vec(),
+                Work::Torch { map: Some(map) } => map.items.to_vec(),
+                Work::Whole | Work::Torch { map: None } => return Ok(None),
+            };
+            let reads = params.as_map().map(|map| map.reads()).unwrap_or_default();
+            (kind.name, kind.revision, params.params(), ports, reads)
+        }
+        Action::Command(command) => {
+            let Some(port) = &command.map else { return Ok(None) };
+            let Some(Judgement::Miss { manifest, .. }) = planner.judge(id, outcomes)? else { return Ok(None) };
+            let mut params = serde_json::to_value(&*manifest)?;
+            params.as_object_mut().map(|fields| fields.remove("inputs"));
+            ("command", 1, params, vec![port.as_str()], Vec::new())
+        }
+    };
+    let Some(inputs) = inputs_of(planner, id, outcomes)? else { return Ok(None) };
+    let items = listed(planner, id, &inputs)?;
+    let what = What { name, revision, params: &params, level: planner.level(id) };
+    let known = Items::look(planner.store, &what, &reads, &items, &whole_ports(&inputs, &ports))?.known();
+    Ok(Some((items.len().saturating_sub(known) as u64, items.len() as u64)))
+}
+
+fn listed(planner: &Planner, id: TaskId, inputs: &Inputs) -> Result<Vec<Item>> {
+    match &planner.pipeline.tasks[id.0].action {
+        Action::Kind { params, .. } => params.as_map().map_or(Ok(Vec::new()), |map| map.items(inputs)),
+        Action::Command(command) => command.map.as_ref().map_or(Ok(Vec::new()), |port| rows_of_index(inputs, &[port])),
+    }
+}
+
+/// What arrives on the ports of a task; none while something is open or its bytes are gone.
+fn inputs_of(planner: &Planner, id: TaskId, outcomes: &[Outcome]) -> Result<Option<Inputs>> {
+    let mut inputs: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+    for (port, edges) in &planner.pipeline.tasks[id.0].inputs {
+        for edge in edges {
+            let tree = match &edge.origin {
+                Origin::Source { source, inside } => match planner.source_tree(*source, inside.as_deref()) {
+                    Some(tree) => (*tree).clone(),
+                    None => continue,
+                },
+                Origin::Task { task, port } => match tree_of(planner, *task, port, outcomes)? {
+                    Some(tree) => tree,
+                    None => return Ok(None),
+                },
+            };
+            inputs.entry(port.clone()).or_default().push(part(edge, tree));
+        }
+    }
+    Ok(Some(Inputs(inputs)))
+}
+
+fn tree_of(planner: &Planner, id: TaskId, port: &str, outcomes: &[Outcome]) -> Result<Option<Tree>> {
+    let Outcome::Known(known) = &outcomes[id.0] else { return Ok(None) };
+    planner.store.tree(&known.output(port)?.manifest, planner.level(id))
+}
+
+fn part(edge: &Edge, tree: Tree) -> Part {
+    Part { coordinates: edge.coordinates.clone(), tree, hole: None }
+}
