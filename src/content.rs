@@ -75,6 +75,14 @@ impl serde::de::Visitor<'_> for Hexadecimal {
     }
 }
 
+/// An error that quotes values, and its words without them, for where they may be people's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{quoting}")]
+pub struct Quoting {
+    pub quoting: String,
+    pub without: String,
+}
+
 /// One file of a tree: its content's name and where its bytes lie now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,6 +9,7 @@ pub mod dicom;
 pub mod image;
 pub mod mapped;
 pub mod npy;
+pub mod panics;
 pub mod phantom;
 pub mod pipeline;
 pub mod plan;

@@ -4,7 +4,8 @@ use super::exit::{Exit, print};
 use super::grid::{count, grid};
 use super::history::find_run;
 use super::project::{Project, Selection};
-use crate::content::{Digest, Tree};
+use super::reveal::{self, Reveal};
+use crate::content::{Digest, Level, Tree};
 use crate::plan::reason::{Reason, difference, tree_difference};
 use crate::plan::stored_manifest;
 use crate::stage::Kind;
@@ -40,6 +41,8 @@ pub(super) struct DiffArgs {
     /// The later run
     #[arg(value_name = "RUN", default_value = "@last")]
     second: String,
+    #[command(flatten)]
+    reveal: Reveal,
     /// One JSON object a line and task that differs: task, change, reasons, figures
     #[arg(long)]
     json: bool,
@@ -83,13 +86,19 @@ struct Figure {
 pub(super) fn diff(args: &DiffArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
     let (first, second) = (find_run(&project, &args.first)?, find_run(&project, &args.second)?);
-    let (changes, same) = compare(&project.store, &first, &second)?;
+    let reveals = args.reveal.is_allowed()?;
+    let (changes, same) = compare(&project.store, &first, &second, reveals)?;
+    for change in changes.iter().filter(|_| reveals) {
+        let key = second.tasks.iter().find(|task| task.task == change.task).and_then(|task| task.key);
+        let shown = object(change);
+        reveal::tell(&project, &change.task, "differences", key, &shown)?;
+    }
     print(&if args.json { changes.iter().map(object).collect() } else { told(&first, &second, &changes, same) })?;
     Ok(Exit::Done)
 }
 
 /// What differs, in the order of the second run; and how many tasks have equal keys.
-fn compare(store: &Store, first: &Run, second: &Run) -> Result<(Vec<Change>, usize)> {
+fn compare(store: &Store, first: &Run, second: &Run, reveals: bool) -> Result<(Vec<Change>, usize)> {
     let keys = |run: &Run| -> BTreeMap<String, Option<Digest>> { run.tasks.iter().map(|task| (task.task.clone(), task.key)).collect() };
     let (before, after) = (keys(first), keys(second));
     let mut records: BTreeMap<Digest, Option<Arc<Record>>> = BTreeMap::new();
@@ -114,7 +123,7 @@ fn compare(store: &Store, first: &Run, second: &Run) -> Result<(Vec<Change>, usi
             changes.push(only(task, What::OnlySecond));
         } else if changed.contains(task) {
             changes.push(match (before[task], after[task]) {
-                (Some(old), Some(new)) => change(store, task, [old, new], [&records[&old], &records[&new]], &made)?,
+                (Some(old), Some(new)) => change(store, task, [old, new], [&records[&old], &records[&new]], &made, reveals)?,
                 (old, _) => {
                     let reason = format!("it did not end in the {} run", if old.is_none() { "first" } else { "second" });
                     Change { reasons: vec![reason], ..only(task, What::Follows) }
@@ -131,9 +140,10 @@ fn change(
     keys: [Digest; 2],
     records: [&Option<Arc<Record>>; 2],
     made: &[BTreeSet<Digest>; 2],
+    reveals: bool,
 ) -> Result<Change> {
     let figures = match records {
-        [Some(old), Some(new)] => figures(store, old, new)?,
+        [Some(old), Some(new)] => figures(store, old, new, reveals)?,
         _ => Vec::new(),
     };
     let (Some(old), Some(new)) = (stored_manifest(store, &keys[0])?, stored_manifest(store, &keys[1])?) else {
@@ -142,6 +152,7 @@ fn change(
     };
     let level =
         [&old, &new].iter().flat_map(|manifest| manifest.inputs.values().flatten()).map(|part| part.level).max().unwrap_or_default();
+    let level = if reveals { Level::Released } else { level };
     // Inputs that other tasks of the two runs made: those are told where they are made.
     let follow = RefCell::new(BTreeSet::new());
     let describe = |path: &str, before: Option<Digest>, after: Option<Digest>| {
@@ -166,11 +177,11 @@ fn change(
 }
 
 /// Figures of the `metrics.json` of equal outputs that differ.
-fn figures(store: &Store, old: &Record, new: &Record) -> Result<Vec<Figure>> {
+fn figures(store: &Store, old: &Record, new: &Record, reveals: bool) -> Result<Vec<Figure>> {
     let mut differing = Vec::new();
     for (port, after) in &new.outputs {
         let Some(before) = old.outputs.get(port).filter(|before| before.manifest != after.manifest) else { continue };
-        let identified = before.level.max(after.level).is_identified();
+        let identified = before.level.max(after.level).is_identified() && !reveals;
         let (Some(before), Some(after)) = (read_figures(store, before)?, read_figures(store, after)?) else { continue };
         let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
         for name in names {

@@ -59,6 +59,12 @@ pub(super) fn of(result: Result<Exit>) -> Result<Exit, Exit> {
     })
 }
 
+/// A bug of ours, of which only the place is known: what it said may have held people's data.
+pub(super) fn of_panic(place: String) -> Exit {
+    remark(&format!("error: a bug in tomograph, at {place}: please report it with what you did"));
+    Exit::Failed
+}
+
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -5,7 +5,10 @@ use super::exit::{Exit, print};
 use super::grid::{count, duration};
 use super::history::{find_run, outcome, overrides};
 use super::project::{Project, Selection};
+use super::reveal::{self, Names, Reveal, end_of, keys_of};
 use super::show::moment;
+use crate::pipeline::TaskId;
+use crate::plan::Planner;
 use crate::stage::Kind;
 use crate::store::{Record, Run, RunTask};
 use anyhow::Result;
@@ -46,6 +49,8 @@ pub(super) struct LogArgs {
     /// Who looked at people's data in this store, and what left it; checks that no line was edited (else exit code 4)
     #[arg(long, conflicts_with_all = ["task", "run"])]
     audit: bool,
+    #[command(flatten)]
+    reveal: Reveal,
     /// One JSON object a line and execution
     #[arg(long)]
     json: bool,
@@ -68,7 +73,8 @@ pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
             last.map(|id| project.store.run(&project.pipeline_id, &id)).transpose()?.into_iter().collect()
         }
     };
-    let told = Told { project: &project, pipeline: &args.pipeline };
+    let revealed = if args.reveal.is_allowed()? { Some(Revealed::of(&project)?) } else { None };
+    let told = Told { project: &project, pipeline: &args.pipeline, revealed };
     print(&match &titles {
         _ if runs.is_empty() && args.json => String::new(),
         _ if runs.is_empty() => "no run yet\n".to_owned(),
@@ -82,6 +88,22 @@ pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
 struct Told<'a> {
     project: &'a Project,
     pipeline: &'a Path,
+    revealed: Option<Revealed<'a>>,
+}
+
+/// What names the files that messages withhold.
+struct Revealed<'a> {
+    /// None where a source is not there.
+    planner: Option<Planner<'a>>,
+    /// Of all runs.
+    tasks: Vec<RunTask>,
+}
+
+impl<'a> Revealed<'a> {
+    fn of(project: &'a Project) -> Result<Self> {
+        let tasks = project.store.runs(&project.pipeline_id)?.into_iter().flat_map(|run| run.tasks).collect();
+        Ok(Self { planner: project.planner(&[], &|_, _| ()).ok(), tasks })
+    }
 }
 
 impl Told<'_> {
@@ -147,6 +169,15 @@ impl Told<'_> {
         }
         if let Some(log) = self.log_of(task) {
             let _ = writeln!(text, "      log     {}", log.display());
+        }
+        if let Some(revealed) = &self.revealed {
+            let id = self.project.pipeline.tasks.iter().position(|one| one.title() == task.task).map(TaskId);
+            let names = Names::of(revealed.planner.as_ref(), self.project, id, &keys_of(revealed.tasks.iter(), &task.task))?;
+            let shown = names.in_words(&text) + &self.log_of(task).map(|log| end_of(&log)).unwrap_or_default();
+            if shown != text {
+                reveal::tell(self.project, &task.task, "log", task.key, &shown)?;
+                text = shown;
+            }
         }
         Ok(text)
     }

@@ -29,6 +29,7 @@ mod project;
 mod quarantine;
 mod reading;
 mod results;
+mod reveal;
 mod run;
 mod schema;
 mod show;
@@ -90,8 +91,9 @@ enum Command {
 
 /// Reads the command line and does what it says.
 pub fn main() -> std::process::ExitCode {
-    let result = Cli::try_parse().map_err(exit::from_clap).and_then(|cli| exit::of(dispatch(cli.command)));
-    result.unwrap_or_else(|exit| exit).code()
+    crate::panics::silence();
+    let run = || Cli::try_parse().map_err(exit::from_clap).and_then(|cli| exit::of(dispatch(cli.command))).unwrap_or_else(|exit| exit);
+    crate::panics::caught(run).unwrap_or_else(exit::of_panic).code()
 }
 
 fn dispatch(command: Command) -> Result<Exit> {

@@ -7,6 +7,7 @@ use super::exit::{Exit, print};
 use super::grid::{count, duration};
 use super::progress::hashing;
 use super::project::{Kept, Project, Selection};
+use super::reveal::{self, Reveal};
 use super::run::effects;
 use crate::pipeline::TaskId;
 use crate::plan::forecast::{Forecast, Sum};
@@ -38,6 +39,8 @@ pub(super) struct PlanArgs {
     /// Plan as if effects were run too: stages that act on the world
     #[arg(long)]
     effects: bool,
+    #[command(flatten)]
+    reveal: Reveal,
     /// Say too how long it may take with so many processors
     #[arg(short = 'j', long, value_name = "N")]
     jobs: Option<usize>,
@@ -52,7 +55,10 @@ const LISTED: usize = 12;
 pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Kept::new(Project::open(&args.selection, kinds)?);
     let only = project.find(&args.selection.only)?;
-    let planner = ManuallyDrop::new(project.planner(&only, &hashing(args.json))?);
+    let reveals = args.reveal.is_allowed()?;
+    let mut planner = project.planner(&only, &hashing(args.json))?;
+    planner.reveals = reveals;
+    let planner = ManuallyDrop::new(planner);
     if args.selection.is_whole() {
         planner.refuse_to_publish()?;
     }
@@ -60,6 +66,9 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let (plan, outcomes) = planner.plan_with_outcomes(&effects(&project, &planner, args.effects, &args.selection.only)?)?;
     let details = Details::of(&project, &planner, &plan, &outcomes)?;
     let all_cached = plan.iter().all(|(_, state)| matches!(state, State::Cached));
+    if reveals {
+        plan.iter().try_for_each(|(id, state)| reveal::tell_reasons(&project, &planner, *id, state))?;
+    }
     let forecast = planner.forecast(&plan, &details.untreated());
     if args.json {
         return print(&objects(&planner, &plan, &forecast, &details)).map(|()| Exit::Done);

@@ -3,15 +3,16 @@
 use super::exit::{Exit, Wrong, print};
 use super::progress::hashing;
 use super::project::{Project, Selection};
-use crate::pipeline::nearest;
-use crate::plan::{Judgement, Outcome};
-use crate::run::{DECISIONS, Decision, Decisions, set_aside};
+use super::reveal::{self, Reveal};
+use crate::pipeline::{TaskId, nearest};
+use crate::plan::{Judgement, Known, Outcome, Planner};
+use crate::run::{DECISIONS, Decision, Decisions, items_of, set_aside};
 use crate::stage::{Aside, Kind};
 use crate::store::replace;
 use crate::table::Table;
 use anyhow::{Context as _, Result};
 use clap::Args;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// List what was set aside, and why; accept it
@@ -33,6 +34,8 @@ pub(super) struct QuarantineArgs {
     /// Why they are accepted
     #[arg(long, value_name = "TEXT", requires = "accept")]
     reason: Option<String>,
+    #[command(flatten)]
+    reveal: Reveal,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -42,16 +45,19 @@ pub(super) struct QuarantineArgs {
 struct Found {
     task: String,
     aside: Aside,
+    /// File and subject, where they are revealed.
+    named: Option<[String; 2]>,
 }
 
 pub(super) fn quarantine(args: &QuarantineArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
-    let (found, open) = find(&project, args.json)?;
+    let reveals = args.reveal.is_allowed()?;
+    let (found, open) = find(&project, args.json, reveals)?;
     if let Some(reason) = args.reason.as_deref() {
         print(&accept(&project, &found, &args.accept, reason)?)?;
         return Ok(Exit::Done);
     }
-    print(&list(&found, &decisions(&project.root)?, args.json))?;
+    print(&list(&found, &decisions(&project.root)?, args.json, reveals))?;
     if open > 0 && !args.json {
         let tasks = if open == 1 { "1 task has" } else { &format!("{open} tasks have") };
         super::exit::remark(&format!("{tasks} no result yet: what they set aside is not known"));
@@ -60,7 +66,7 @@ pub(super) fn quarantine(args: &QuarantineArgs, kinds: &'static [Kind]) -> Resul
 }
 
 /// What the results that stand now have set aside, by task in the pipeline's order, and how many tasks have none.
-fn find(project: &Project, quiet: bool) -> Result<(Vec<Found>, usize)> {
+fn find(project: &Project, quiet: bool, reveals: bool) -> Result<(Vec<Found>, usize)> {
     let planner = project.planner(&[], &hashing(quiet))?;
     let mut outcomes = vec![Outcome::Open; project.pipeline.tasks.len()];
     let (mut found, mut open) = (Vec::new(), 0);
@@ -71,13 +77,28 @@ fn find(project: &Project, quiet: bool) -> Result<(Vec<Found>, usize)> {
         };
         let aside = set_aside(&planner, *id, &known.record, &outcomes)?.unwrap_or_default();
         let task = project.pipeline.tasks[id.0].title();
-        found.extend(aside.into_iter().map(|aside| Found { task: task.clone(), aside }));
+        let named = if reveals && !aside.is_empty() { named(project, &planner, *id, &known, &outcomes)? } else { BTreeMap::new() };
+        found.extend(aside.into_iter().map(|aside| Found { task: task.clone(), named: named.get(&aside.item).cloned(), aside }));
         outcomes[id.0] = Outcome::Known(Box::new(known));
     }
     Ok((found, open))
 }
 
-fn list(found: &[Found], decisions: &Decisions, json: bool) -> String {
+/// File and subject of each item that a task takes in, said in the audit first.
+fn named(project: &Project, planner: &Planner, id: TaskId, known: &Known, outcomes: &[Outcome]) -> Result<BTreeMap<String, [String; 2]>> {
+    let mut named = BTreeMap::new();
+    for item in items_of(planner, id, outcomes)? {
+        let paths: Vec<&str> = item.files.iter().map(|file| file.path.as_str()).collect();
+        named.insert(item.item.clone(), [paths.join(", "), item.value("subject").to_owned()]);
+    }
+    if planner.takes_people(id) {
+        let shown: Vec<String> = named.iter().map(|(item, [file, subject])| format!("{item}\t{file}\t{subject}")).collect();
+        reveal::tell(project, &project.pipeline.tasks[id.0].title(), "items", Some(known.key), &shown.join("\n"))?;
+    }
+    Ok(named)
+}
+
+fn list(found: &[Found], decisions: &Decisions, json: bool, reveals: bool) -> String {
     let accepted = |one: &Found| decisions.on(&one.aside).map(|decision| decision.reason.as_str());
     if json {
         let line = |one: &Found| {
@@ -89,10 +110,13 @@ fn list(found: &[Found], decisions: &Decisions, json: bool) -> String {
         };
         return found.iter().map(line).collect();
     }
-    let mut table = Table::new(["task", "item", "kind", "class", "reason", "accepted"]);
+    let more: &[&str] = if reveals { &["file", "subject"] } else { &[] };
+    let mut table = Table::new(["task", "item", "kind", "class", "reason", "accepted"].iter().chain(more).copied());
     table.rows.extend(found.iter().map(|one| {
         let Aside { item, kind, class, reason } = &one.aside;
-        [&one.task, item, kind, class, reason, accepted(one).unwrap_or_default()].map(str::to_owned).to_vec()
+        let mut row = [&one.task, item, kind, class, reason, accepted(one).unwrap_or_default()].map(str::to_owned).to_vec();
+        row.extend(one.named.clone().unwrap_or_default().into_iter().take(more.len()));
+        row
     }));
     String::from_utf8_lossy(&table.to_tsv()).into_owned()
 }

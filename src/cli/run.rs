@@ -4,6 +4,7 @@ use super::across;
 use super::exit::{Exit, Wrong, print, remark};
 use super::progress::{Screen, hashing};
 use super::project::{Kept, Project, Selection, worker};
+use super::reveal::{self, Reveal};
 use crate::pipeline::TaskId;
 use crate::plan::Planner;
 use crate::run::{Options, Summary};
@@ -59,6 +60,8 @@ pub(super) struct RunArgs {
     /// Words to find this run by in `tomograph history`
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    #[command(flatten)]
+    reveal: Reveal,
     /// One JSON object a line: task, progress, summary
     #[arg(long)]
     json: bool,
@@ -75,6 +78,7 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Kept::new(Project::open(&args.selection, kinds)?);
     crate::run::size_pool(jobs(args, &project));
     let only = project.find(&args.selection.only)?;
+    let reveals = args.reveal.is_allowed()?;
     if let Some(name) = &args.name {
         refuse_taken(&project, name)?;
     }
@@ -84,7 +88,10 @@ pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
         planner.refuse_to_publish()?;
     }
     across::warn(&project, &planner, args.json)?;
-    let summary = carry_out(&project, &planner, args)?;
+    let mut summary = carry_out(&project, &planner, args)?;
+    if reveals {
+        reveal::failures(&project, &planner, &mut summary)?;
+    }
     if !args.json {
         print(&closing(&summary))?;
     }
@@ -141,6 +148,9 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
         memory: project.memory,
         gpus: project.gpus.clone(),
         cpu_slots: project.cpu_slots,
+        // One folder for every user of the machine.
+        locks: Some(std::env::temp_dir().join("tomograph-locks")),
+        user: super::quarantine::user(),
         again: again.into_iter().chain(refreshed).collect(),
         effects,
         fail_fast: args.fail_fast,
@@ -148,9 +158,6 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
         publish: args.publish || args.selection.is_whole(),
         overwrite: args.overwrite,
         program: std::env::current_exe().context("cannot tell where this program is")?,
-        // One folder for every user of the machine.
-        locks: Some(std::env::temp_dir().join("tomograph-locks")),
-        user: super::quarantine::user(),
         worker: worker(),
         state_every: project.state_every,
         decisions: super::quarantine::decisions(&project.root)?,

@@ -5,6 +5,7 @@ use super::grid::{bytes, count, duration};
 use super::preview::preview;
 use super::project::{Project, Selection};
 use super::results::{Standing, of_run, standing};
+use super::reveal::Reveal;
 use crate::content::{Digest, Level, Tree};
 use crate::pipeline::{Output, Task};
 use crate::stage::Kind;
@@ -13,7 +14,6 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 /// Show what results hold and where they lie
@@ -32,11 +32,10 @@ pub(super) struct ShowArgs {
     /// As this run had it: @NAME, @last, @prev, or the beginning of its line in `tomograph history`
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
-    /// Show people's data too, on this terminal only; who looked at what is kept in the store (`tomograph log --audit`)
-    #[arg(long, conflicts_with_all = ["path", "json"])]
-    reveal: bool,
+    #[command(flatten)]
+    reveal: Reveal,
     /// Only where the files lie in the store, one a line, with their names after a tab where there are several. Do not write there
-    #[arg(long)]
+    #[arg(long, conflicts_with = "reveal")]
     path: bool,
     /// One JSON object a line and output
     #[arg(long, conflicts_with = "path")]
@@ -45,11 +44,7 @@ pub(super) struct ShowArgs {
 
 pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
-    if args.reveal && !std::io::stdout().is_terminal() {
-        return Err(
-            Wrong("--reveal shows people's data on a terminal only, and this goes into a file or another program".to_owned()).into()
-        );
-    }
+    let reveals = args.reveal.is_allowed()?;
     let (tasks, port) = project.find_one(&args.reference)?;
     let found = match &args.run {
         Some(run) => of_run(&project, &tasks, run)?,
@@ -79,10 +74,10 @@ pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
                 (true, _) => paths(&project, held)?,
                 (_, true) => object(&project, task, output, standing, record, held)?,
                 _ => {
-                    if args.reveal && held.level.is_identified() {
+                    if reveals && held.level.is_identified() {
                         super::audit::tell(&project, "reveal", record, &task.title(), &output.port, held, "")?;
                     }
-                    summary(&project, output, held, args.reveal)?
+                    summary(&project, output, held, reveals)?
                 }
             });
         }

@@ -5,6 +5,7 @@ use super::plan::words;
 use super::progress::hashing;
 use super::project::{Project, Selection};
 use super::results::{Standing, standing};
+use super::reveal::{self, Reveal};
 use crate::pipeline::TaskId;
 use crate::plan::{Planner, State};
 use crate::stage::Kind;
@@ -26,6 +27,8 @@ pub(super) struct WhyArgs {
     pipeline: PathBuf,
     /// A stage, or cells of it such as 'train[seed=1]'
     task: String,
+    #[command(flatten)]
+    reveal: Reveal,
     /// One JSON object a line: task, state, reasons
     #[arg(long)]
     json: bool,
@@ -34,7 +37,9 @@ pub(super) struct WhyArgs {
 pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
     let (tasks, _) = project.find_one(&args.task)?;
-    let planner = project.planner(&tasks, &hashing(args.json))?;
+    let reveals = args.reveal.is_allowed()?;
+    let mut planner = project.planner(&tasks, &hashing(args.json))?;
+    planner.reveals = reveals;
     let states: BTreeMap<TaskId, State> = planner.plan(&BTreeSet::new())?.into_iter().collect();
     let cached = tasks.iter().any(|id| matches!(states.get(id), Some(State::Cached)));
     let accepted = if cached { accepted(&project, &tasks, args.json)? } else { BTreeMap::new() };
@@ -46,6 +51,9 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
             continue;
         }
         let state = states.get(&id).ok_or_else(|| Wrong(format!("there is no task {}", args.task)))?;
+        if reveals {
+            reveal::tell_reasons(&project, &planner, id, state)?;
+        }
         text.push_str(&explain(&planner, id, state, accepted.get(&id), args.json)?);
         if matches!(state, State::Later(_)) {
             open.extend(planner.needs_of(id).into_iter().filter(|need| !matches!(states.get(need), Some(State::Cached))).rev());

@@ -1,6 +1,7 @@
 //! Labels: joins an index of images with a table that says who is ill.
 
 use super::{each_item_once, rows_by};
+use crate::content::Quoting;
 use crate::table::Table;
 use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
@@ -144,11 +145,13 @@ fn check_classes(cohort: &Table, rows: usize, how: &Labelling) -> Result<()> {
             "none of the {rows} rows of the index gets a label: compare the join column and `{}`, and the output `unmatched`",
             how.label
         ),
-        [one] => bail!(
-            "all {} labelled rows have the same label, `{one}`: at least two classes are needed in column `{}`",
-            cohort.rows.len(),
-            how.label
-        ),
+        [one] => {
+            let words = |label: &str| {
+                let (all, column) = (cohort.rows.len(), how.label);
+                format!("all {all} labelled rows have the same label{label}: at least two classes are needed in column `{column}`")
+            };
+            bail!(Quoting { quoting: words(&format!(", `{one}`")), without: words("") })
+        }
         _ => {}
     }
     if let Some(empty) = how.values.keys().find(|class| !classes.contains(class.as_str())) {

@@ -4,6 +4,7 @@
 //! closest to the fractions. So a place depends on no file order, and when a patient leaves only those next to a cut can move.
 
 use super::each_item_once;
+use crate::content::Quoting;
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
@@ -222,16 +223,18 @@ fn check_classes(patients: &[Patient], sets: &BTreeMap<&str, usize>, fractions: 
         let lacking: Vec<&str> = wanted.iter().filter(|set| !of_class.contains(set)).map(|set| SETS[*set]).collect();
         if !lacking.is_empty() {
             let patients = if of_class.len() == 1 { "1 patient".to_owned() } else { format!("{} patients", of_class.len()) };
-            problems.push(format!("class `{class}` has {patients} and none for {}", lacking.join(" and ")));
+            problems.push((class, format!("has {patients} and none for {}", lacking.join(" and "))));
         }
     }
-    ensure!(
-        problems.is_empty(),
-        "{}: at least {} patients of each class are needed, one for each set whose fraction is above 0",
-        problems.join("; "),
-        wanted.len()
-    );
-    Ok(())
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let words = |name: &dyn Fn(&str) -> String| {
+        let told: Vec<String> = problems.iter().map(|(class, what)| format!("{} {what}", name(class))).collect();
+        let (told, count) = (told.join("; "), wanted.len());
+        format!("{told}: at least {count} patients of each class are needed, one for each set whose fraction is above 0")
+    };
+    bail!(Quoting { quoting: words(&|class| format!("class `{class}`")), without: words(&|_| "a class".to_owned()) })
 }
 
 #[cfg(test)]

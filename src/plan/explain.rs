@@ -69,6 +69,7 @@ impl Planner<'_> {
             });
             known.or_else(|| Tree::from_manifest(&self.store.read_blob(&digest).ok()??, level))
         };
+        let tree = |digest: Digest| tree(digest).map(|tree| if self.reveals { Tree { level: Level::Released, ..tree } } else { tree });
         if let (Some(before), Some(after)) = (before.and_then(tree), after.and_then(tree)) {
             details.extend(tree_difference(&before, &after));
         }

@@ -29,6 +29,11 @@ impl Planner<'_> {
         taken_in(self.pipeline, id, &self.levels, &|source| self.source_level(source)) > Level::Released
     }
 
+    /// Whether a task takes in what no message may hold.
+    pub fn takes_people(&self, id: TaskId) -> bool {
+        taken_in(self.pipeline, id, &self.levels, &|source| self.source_level(source)).is_identified()
+    }
+
     /// An error, before anything starts, that names all that the wanted tasks publish and that may not leave the store.
     pub fn refuse_to_publish(&self) -> Result<()> {
         let mut refused = Vec::new();

@@ -90,6 +90,8 @@ pub struct Planner<'a> {
     pub root: PathBuf,
     /// Tasks that are wanted, with everything they need.
     pub wanted: BTreeSet<TaskId>,
+    /// Whether reasons name people's files too: only for the eyes of who asks, never for a journal.
+    pub reveals: bool,
     sources: Vec<Option<SourceTree>>,
     /// What each task gives, by its place in the pipeline.
     levels: Vec<Level>,
@@ -139,6 +141,7 @@ impl<'a> Planner<'a> {
             store,
             root: root.to_owned(),
             wanted,
+            reveals: false,
             sources,
             levels: Vec::new(),
             kept: Mutex::default(),

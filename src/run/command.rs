@@ -221,7 +221,10 @@ impl Progress {
         let mut line = String::new();
         while reader.read_line(&mut line).is_ok_and(|length| length > 0) && line.ends_with('\n') {
             self.0 += line.len() as u64;
-            if let Ok(Line { done, of, text }) = serde_json::from_str(&line) {
+            if let Ok(Line { done, of, mut text }) = serde_json::from_str(&line) {
+                if job.inputs.identified() {
+                    text.clear();
+                }
                 job.note(Note::Progress { done, of, text });
             }
             line.clear();

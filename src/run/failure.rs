@@ -1,5 +1,6 @@
 //! Failures with a cause that policy can name, and the classes by which ports with holes see failures.
 
+use crate::content::Quoting;
 use crate::pipeline::Cause;
 
 /// A task that failed for a cause that may pass.
@@ -31,6 +32,20 @@ pub(super) struct Late(pub(super) f64);
 #[error("{0}")]
 pub(super) struct Quarantined(pub(super) String);
 
+/// An error in words that may leave the store. Of people's data no value is told; what a parser of JSON says quotes what it met.
+pub(super) fn told(error: &anyhow::Error, people: bool) -> String {
+    if !people {
+        return format!("{error:#}");
+    }
+    let words =
+        |cause: &(dyn std::error::Error + 'static)| match (cause.downcast_ref::<serde_json::Error>(), cause.downcast_ref::<Quoting>()) {
+            (Some(json), _) => format!("not as it should be at line {}", json.line()),
+            (None, Some(told)) => told.without.clone(),
+            (None, None) => cause.to_string(),
+        };
+    error.chain().map(words).collect::<Vec<_>>().join(": ")
+}
+
 /// What a port with holes sees of a failure, in its key too: one word that does not change from try to try.
 pub(super) fn class(error: &anyhow::Error) -> &'static str {
     match Failure::cause_of(error) {
@@ -52,6 +67,17 @@ pub(super) fn is_memory(said: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_peoples_data_a_parser_tells_only_the_line() {
+        use anyhow::Context as _;
+        let error = serde_json::from_str::<u8>("\n\"Meyer\"").context("role.json").context("input `arrays`").unwrap_err();
+        assert_eq!(told(&error, true), "input `arrays`: role.json: not as it should be at line 2");
+        assert!(told(&error, false).contains("Meyer"));
+        let quoting = Quoting { quoting: "the label `Meyer`".to_owned(), without: "a label".to_owned() };
+        let error = anyhow::Error::from(quoting).context("port `split`");
+        assert_eq!([told(&error, true), told(&error, false)], ["port `split`: a label", "port `split`: the label `Meyer`"]);
+    }
 
     #[test]
     fn every_cause_has_a_class_of_its_own() {

@@ -9,11 +9,12 @@ use super::quarantine::quarantine_of;
 use super::task::{Job, Made};
 use super::turns;
 use crate::content::{Level, Tree};
+use crate::crash::panic_point;
+use crate::panics::caught;
 use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Part, QUARANTINE, Row, Work};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,7 +89,11 @@ pub(super) fn whole_ports(inputs: &Inputs, items: &[&str]) -> Inputs {
 
 /// A panic in an item's own bytes is a verdict on the item, as in a guarded child.
 fn unguarded(map: &dyn MapWork, item: &Item, whole: &Inputs) -> Result<Each> {
-    catch_unwind(AssertUnwindSafe(|| map.each(item, whole))).unwrap_or_else(|_| {
+    let each = || {
+        panic_point!("item", item.row);
+        map.each(item, whole)
+    };
+    caught(each).unwrap_or_else(|_| {
         Ok(Each::Quarantined { class: "crash".into(), reason: "the program that reads it panicked on this item".into() })
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! Part of the loop in `run`. A task that rests holds no room, and its result is as little cached as that of any failed one.
 
-use super::failure::Failure;
+use super::failure::{Failure, told};
 use super::queue::Queued;
 use super::{Event, Loop};
 use crate::pipeline::TaskId;
@@ -31,7 +31,7 @@ impl Loop<'_> {
             return false;
         }
         queued.tries += 1;
-        let (title, message, rest) = (self.title(id), format!("{error:#}"), rest(queued.tries));
+        let (title, message, rest) = (self.title(id), told(error, self.planner.takes_people(id)), rest(queued.tries));
         let _ = self.journal.task(&title, self.kind(id), Some(&queued.key), "retried", seconds, &message);
         self.summary.retried += 1;
         (self.watch)(Event::Retried { task: title, message, number: queued.tries, of: policy.retries, rest });

@@ -128,7 +128,7 @@ impl Loop<'_> {
 
     pub(super) fn fail(&mut self, id: TaskId, error: &anyhow::Error, seconds: f64, log: Option<PathBuf>) {
         let title = self.title(id);
-        let message = format!("{error:#}");
+        let message = super::failure::told(error, self.planner.takes_people(id));
         let (key, reasons) = self.told.remove(&id).unzip();
         let _ = self.tell(id, key, Ended::Failed, seconds, &message, reasons.unwrap_or_default());
         self.summary.failed += 1;

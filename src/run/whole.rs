@@ -5,9 +5,10 @@
 
 use super::pool::take_outputs;
 use super::task::{Job, Made};
+use crate::crash::panic_point;
+use crate::panics::caught;
 use crate::stage::{Configured, Context, Kind, Note};
 use anyhow::{Context as _, Result, bail};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -33,8 +34,11 @@ pub(super) fn carry_out(job: &Job, kind: &'static Kind, params: &Arc<dyn Configu
         move || {
             let note = |note: Note| drop(sender.send(Said::Note(note)));
             let cx = Context { inputs: &inputs, coordinates: &coordinates, threads, outputs: scratch.path(), note: &note };
-            let result = catch_unwind(AssertUnwindSafe(|| params.run(&cx)))
-                .unwrap_or_else(|_| bail!("the kind {} panicked: this is a bug in tomograph; please report it with the log", kind.name));
+            let result = caught(|| {
+                panic_point!("kind", cx.inputs);
+                params.run(&cx)
+            });
+            let result = result.unwrap_or_else(|place| bail!("a bug in tomograph, in the kind {} at {place}: please report it", kind.name));
             drop(sender.send(Said::Done(result)));
         }
     };

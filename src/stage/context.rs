@@ -108,7 +108,10 @@ impl Context<'_> {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make a folder for output `{port}`"))?;
         }
         #[expect(clippy::disallowed_methods, reason = "outputs are written to scratch; the engine publishes them whole")]
-        std::fs::write(&place, bytes).with_context(|| format!("cannot write {path} of output `{port}`"))
+        std::fs::write(&place, bytes).with_context(|| {
+            let shown = if self.inputs.identified() { "a file" } else { path };
+            format!("cannot write {shown} of output `{port}`")
+        })
     }
 
     /// Shows how far the work is.

@@ -5,6 +5,7 @@ use super::cohort_split::split_table;
 use super::training::unsaid;
 use crate::arrays::{Dtype, ImageArray, write_entries, write_labels};
 use crate::cohort::SETS;
+use crate::content::Quoting;
 use crate::image::Grey;
 use crate::stage::{Artifact, Context, Inputs, Params, Port, Problem, Role, Whole};
 use crate::table::Table;
@@ -95,7 +96,8 @@ impl Whole for DatasetPack {
         for (set, name) in SETS.iter().enumerate() {
             let missing = |class: &usize| counts[set] > 0 && !rows.iter().any(|row| row.set == set && row.class == *class);
             for class in (0..classes.len()).filter(|class| labels.is_empty() && missing(class)) {
-                cx.warn(format!("`{name}` has no image of class `{}`", classes[class]));
+                let shown = if cx.inputs.identified() { "one class".to_owned() } else { format!("class `{}`", classes[class]) };
+                cx.warn(format!("`{name}` has no image of {shown}"));
             }
         }
         if !dropped.rows.is_empty() {
@@ -136,7 +138,10 @@ impl DatasetPack {
         let labels: BTreeSet<&String> = split.rows.iter().map(|row| &row[at]).collect();
         let Some(classes) = &self.classes else { return Ok(labels.into_iter().cloned().collect()) };
         match labels.into_iter().find(|label| !classes.contains(label)) {
-            Some(label) => bail!("the split has the label `{label}`, which param `classes` does not name"),
+            Some(label) => bail!(Quoting {
+                quoting: format!("the split has the label `{label}`, which param `classes` does not name"),
+                without: "the split has a label that param `classes` does not name".to_owned(),
+            }),
             None => Ok(classes.clone()),
         }
     }

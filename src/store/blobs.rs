@@ -37,7 +37,7 @@ impl Store {
     pub fn put_folder(&self, folder: &Path, level: Level) -> Result<Tree> {
         self.check_writable()?;
         let mut found = Vec::new();
-        list(folder, "", &mut found).context("cannot take the outputs in")?;
+        list(folder, "", level, &mut found).context("cannot take the outputs in")?;
         let hashed: Result<Vec<(String, FileRef, PathBuf)>> =
             found.into_par_iter().with_min_len(ALONE).map(|(name, path)| self.take(name, path)).collect();
         let hashed = hashed?;
@@ -228,19 +228,21 @@ pub(super) fn has_size(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|there| there.len() == size)
 }
 
-/// The files below `folder`, by path with `/`.
-fn list(folder: &Path, prefix: &str, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read the folder `{prefix}`"))? {
+/// The files below `folder`, by path with `/`. Names of people's files are withheld from messages.
+fn list(folder: &Path, prefix: &str, level: Level, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
+    let shown =
+        |path: &str, what: &str| if level.is_identified() { format!("a {what} (name withheld)") } else { format!("{what} `{path}`") };
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", shown(prefix, "folder")))? {
         let entry = entry?;
         let name = entry.file_name();
-        let name = name.to_str().with_context(|| format!("the folder `{prefix}` holds a name that is not UTF-8"))?;
-        ensure!(!name.contains('\n'), "the folder `{prefix}` holds a name with a newline in it");
+        let name = name.to_str().with_context(|| format!("{} holds a name that is not UTF-8", shown(prefix, "folder")))?;
+        ensure!(!name.contains('\n'), "{} holds a name with a newline in it", shown(prefix, "folder"));
         let path = format!("{prefix}{name}");
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            list(&entry.path(), &format!("{path}/"), found)?;
+            list(&entry.path(), &format!("{path}/"), level, found)?;
         } else {
-            ensure!(kind.is_file(), "`{path}` is a link or a special file: outputs are files and folders");
+            ensure!(kind.is_file(), "{} is a link or a special file: outputs are files and folders", shown(&path, "file"));
             found.push((path, entry.path()));
         }
     }

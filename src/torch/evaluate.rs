@@ -43,7 +43,7 @@ pub(crate) fn evaluate(params: &ClassifierEvaluate, job: &Job) -> Result<()> {
     let figures = measure(params, job, &predicted, &arrays, clusters)?;
     let without: Vec<&str> = figures.iter().filter(|figure| figure.value.is_none()).map(|figure| figure.name.as_str()).collect();
     if !without.is_empty() {
-        let names = without.join(", ");
+        let names = if job.cx.inputs.identified() { format!("{} figures", without.len()) } else { without.join(", ") };
         job.cx.warn(format!("no value on these {n} images: {names}: a class is absent, never decided on, or told apart without fail"));
     }
     if drawn < 2 && params.draws > 0 {

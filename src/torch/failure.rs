@@ -2,6 +2,7 @@
 
 use anyhow::{Error, Result, anyhow};
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
@@ -34,7 +35,11 @@ fn of_panic(last: Option<(String, String)>) -> Error {
     let Some((place, message)) = last else { return anyhow!("internal error without a message") };
     match message.split_once("Torch(\"") {
         Some((_, torch)) => anyhow!("libtorch: {}", first_line(torch)),
-        None => anyhow!("internal error at {place}: {}", first_line(&message)),
+        None => {
+            // It may hold people's data, and standard error is the task's log, which stays in the store.
+            let _ = writeln!(std::io::stderr(), "panic at {place}: {message}");
+            anyhow!("a bug in tomograph-torch, at {place}: please report it")
+        }
     }
 }
 
@@ -48,7 +53,11 @@ fn first_line(text: &str) -> &str {
 pub(crate) fn line(error: &Error, batch: Option<u64>) -> String {
     let mut chain = String::new();
     for cause in error.chain() {
-        let cause = cause.to_string();
+        // A parser quotes what it met, which may be people's data.
+        let cause = match cause.downcast_ref::<serde_json::Error>() {
+            Some(json) if json.line() > 0 => format!("not as it should be at line {}", json.line()),
+            _ => cause.to_string(),
+        };
         let cause = first_line(&cause);
         // Some errors repeat their cause.
         if chain.ends_with(cause) {

@@ -88,10 +88,10 @@ fn weights(wanted: &ClassWeights, learn: &Arrays) -> Result<Option<Tensor>> {
         }
         ClassWeights::Given(given) => {
             if let Some(name) = given.keys().find(|name| !names.contains(name)) {
-                bail!("param `class_weights` names `{name}`; there are {}", names.join(", "));
+                bail!("param `class_weights` names `{name}`, which is none of the {} classes", names.len());
             }
-            let missing = names.iter().find(|name| !given.contains_key(*name));
-            ensure!(missing.is_none(), "param `class_weights` has no weight for `{}`", missing.map_or("", String::as_str));
+            let missing = names.iter().filter(|name| !given.contains_key(*name)).count();
+            ensure!(missing == 0, "param `class_weights` has no weight for {missing} of the {} classes", names.len());
             names.iter().map(|name| [1.0, given[name]]).collect()
         }
     };

@@ -40,6 +40,7 @@ mod items;
 mod keras;
 mod kills;
 mod laws;
+mod leaks;
 #[cfg(feature = "torch")]
 mod learn;
 mod ledger;
@@ -64,13 +65,13 @@ mod schema;
 mod seeing;
 #[cfg(feature = "torch")]
 mod segment;
-mod shell;
 mod sharing;
+mod shell;
 mod space;
 mod statistics;
 mod study;
-#[cfg(feature = "torch")]
 mod subjects;
+#[cfg(feature = "torch")]
 mod sweep;
 mod tables;
 mod tidy;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         learn::trials(),
         laws::trials(),
+        leaks::trials(),
         ledger::trials(),
         lend::trials(),
         level::trials(),
@@ -125,11 +127,10 @@ fn main() -> ExitCode {
         rerun::trials(),
         scheduling::trials(),
         schema::trials(),
-        shell::trials(),
-        seeing::trials(),
-        #[cfg(feature = "torch")]
         subjects::trials(),
         sharing::trials(),
+        shell::trials(),
+        seeing::trials(),
         #[cfg(feature = "torch")]
         segment::trials(),
         statistics::trials(),

@@ -1,13 +1,13 @@
 //! The guarded child's side: limits itself, then answers item after item until its standard input ends.
 
 use super::frames::{Header, Hello, frame, read_frame, write_answer};
+use crate::panics::caught;
 use crate::run::order::BUILD;
 use crate::stage::{Each, Item, Kind};
 use anyhow::{Context as _, Result, anyhow};
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Serves items of `kind`: reads frames on standard input, answers on standard output, ends when the input does.
 pub fn serve(kinds: &[Kind], kind: &str) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn serve(kinds: &[Kind], kind: &str) -> Result<()> {
             answers.write_all(&frame(&Header::ready(BUILD))?).and_then(|()| answers.flush()).context("cannot answer")?;
             while let Some(item) = read_frame::<Item>(&mut questions)? {
                 // A panic is a decoder's way to give up. What it says may hold people's data.
-                let answer = catch_unwind(AssertUnwindSafe(|| map.each(&item, &hello.whole))).unwrap_or_else(|_| {
+                let answer = caught(|| map.each(&item, &hello.whole)).unwrap_or_else(|_| {
                     Ok(Each::Quarantined { class: "crash".to_owned(), reason: "the program that reads it gave up (panic)".to_owned() })
                 });
                 write_answer(&mut answers, answer)?;
