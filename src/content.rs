@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
 /// A BLAKE3 digest, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,11 +115,12 @@ impl FileRef {
 }
 
 /// Where bytes lie: a file of their own, or a stretch of one that small blobs share.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
-    /// The file.
-    pub file: PathBuf,
+    /// The file; shared, since thousands of small blobs lie in one, and trees are copied.
+    #[serde(serialize_with = "as_path", deserialize_with = "from_path")]
+    pub file: Arc<Path>,
     /// The offset of the first byte in a shared file; none where the file holds exactly these bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
@@ -127,13 +129,28 @@ pub struct Place {
 impl Place {
     /// The file, where it holds nothing else.
     pub fn own(&self) -> Option<&Path> {
-        self.at.is_none().then_some(self.file.as_path())
+        self.at.is_none().then_some(&*self.file)
     }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        static NOWHERE: OnceLock<Arc<Path>> = OnceLock::new();
+        Self { file: NOWHERE.get_or_init(|| Path::new("").into()).clone(), at: None }
+    }
+}
+
+fn as_path<S: serde::Serializer>(file: &Arc<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    Path::serialize(file, serializer)
+}
+
+fn from_path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arc<Path>, D::Error> {
+    PathBuf::deserialize(deserializer).map(Arc::from)
 }
 
 impl From<PathBuf> for Place {
     fn from(file: PathBuf) -> Self {
-        Self { file, at: None }
+        Self { file: file.into(), at: None }
     }
 }
 

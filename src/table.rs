@@ -80,17 +80,31 @@ impl Table {
 
     /// Writes TSV, escaped.
     pub fn to_tsv(&self) -> Vec<u8> {
-        let mut text = String::new();
-        for row in std::iter::once(&self.columns).chain(&self.rows) {
-            for (at, value) in row.iter().enumerate() {
-                if at > 0 {
-                    text.push('\t');
-                }
-                escape(value, &mut text);
-            }
-            text.push('\n');
-        }
+        let mut text = Tsv::default();
+        std::iter::once(&self.columns).chain(&self.rows).for_each(|row| text.row(row.iter().map(String::as_str)));
         text.into_bytes()
+    }
+}
+
+/// TSV that is written row by row, the header first: for who does not need a [`Table`] of all rows.
+#[derive(Default)]
+pub struct Tsv(String);
+
+impl Tsv {
+    /// Adds a row, escaped.
+    pub fn row<'v>(&mut self, values: impl IntoIterator<Item = &'v str>) {
+        for (at, value) in values.into_iter().enumerate() {
+            if at > 0 {
+                self.0.push('\t');
+            }
+            escape(value, &mut self.0);
+        }
+        self.0.push('\n');
+    }
+
+    /// The text.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0.into_bytes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `tomograph export --as tensorboard`: a history and the log of its training as event files, one folder per set.
 
 use super::project::Project;
-use crate::content::{Digest, FileRef, Place, Tree};
+use crate::content::{Digest, FileRef, Tree};
 use crate::report::tensorboard::{Scalar, event_file};
 use crate::store::Record;
 use crate::table::Table;
@@ -22,7 +22,7 @@ pub(super) fn convert(project: &Project, record: &Record, tree: &Tree, scratch: 
         let place = scratch.join(&set);
         #[expect(clippy::disallowed_methods, reason = "scratch; the export puts it in place whole")]
         std::fs::write(&place, &bytes).context("cannot write a temporary file")?;
-        let file = FileRef { digest: Digest::of(&bytes), size: bytes.len() as u64, place: Place { file: place, at: None } };
+        let file = FileRef { digest: Digest::of(&bytes), size: bytes.len() as u64, place: place.into() };
         files.insert(format!("{set}/events.out.tfevents.tomograph"), file);
     }
     Ok(Tree { files, level: tree.level })

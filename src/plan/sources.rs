@@ -94,9 +94,9 @@ impl SourceTree {
 
     /// What a message says of the first file that moved since the source was looked at, or came since.
     pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source) -> Option<String> {
-        let moved = store.moved(self.tree.files.values().map(|file| file.place.file.as_path()).zip(&self.stamps));
+        let moved = store.moved(self.tree.files.values().map(|file| &*file.place.file).zip(&self.stamps));
         if let Some(first) = moved.first() {
-            let (path, _) = self.tree.files.iter().find(|(_, file)| file.place.file == *first)?;
+            let (path, _) = self.tree.files.iter().find(|(_, file)| *file.place.file == **first)?;
             return Some(format!("{} changed", self.tree.shown(path)));
         }
         if source.taken.is_some() {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -75,11 +75,15 @@ impl Children {
             self.start_guardian(run)?;
         }
         let child = self.start_unlisted(command)?;
-        if let Some(live) = self.run.get().and_then(|run| run.live.as_ref()) {
-            live.note(child.id());
-        }
         self.lock().insert(child.id());
         Ok(child)
+    }
+
+    /// Notes a child in the store, by which it is found after a kill though it hides its environment. One that ends at once needs no note.
+    pub(super) fn note(&self, pid: u32) {
+        if let Some(live) = self.run.get().and_then(|run| run.live.as_ref()) {
+            live.note(pid);
+        }
     }
 
     fn start_guardian(&self, run: &Run) -> io::Result<()> {
@@ -134,11 +138,13 @@ impl Watch {
         Self(pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok())
     }
 
-    /// Returns when the child has ended, or so much time is over.
-    pub(super) fn rest(&self, most: Duration) {
+    /// Returns when the child has ended, there is something to read from `also`, or so much time is over.
+    pub(super) fn rest(&self, most: Duration, also: Option<BorrowedFd<'_>>) {
         let waited = self.0.as_ref().map(|child| {
             let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
-            poll(&mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)], timeout)
+            let mut watched: Vec<PollFd<'_>> =
+                std::iter::once(child.as_fd()).chain(also).map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+            poll(&mut watched, timeout)
         });
         if !matches!(waited, Some(Ok(_))) {
             std::thread::sleep(most.min(SHORT));

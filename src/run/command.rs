@@ -7,15 +7,13 @@ use super::devices::{self, Slot};
 use super::failure::{Failure, is_memory};
 use super::lend::Lent;
 use super::pool::take_outputs;
+use super::said::{Progress, Said};
+use super::sandbox::{Sandbox, Sandboxes};
 use super::task::{Job, Made};
 use super::valid;
 use crate::pipeline::{Cause, Command as Stage, Output, Piece, Policy};
-use crate::stage::Note;
 use anyhow::{Context as _, Result, anyhow, ensure};
-use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,6 +22,8 @@ use std::time::{Duration, Instant};
 /// How often it is looked at what a program says.
 const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
+/// A program that runs no longer is not noted in the store.
+const SHORT: Duration = Duration::from_millis(20);
 
 /// What a command gets from the world beside its own stage.
 pub(super) struct Surroundings<'a> {
@@ -31,6 +31,7 @@ pub(super) struct Surroundings<'a> {
     /// The engine's own environment, of which a command sees what DESIGN section 3 lists.
     pub(super) environment: &'a BTreeMap<String, String>,
     pub(super) children: &'a Children,
+    pub(super) sandboxes: &'a Sandboxes,
 }
 
 /// Runs the program once.
@@ -52,15 +53,16 @@ pub(super) fn run_once<T>(
     around: &Surroundings,
     take: &dyn Fn(&Path, &str) -> Result<T>,
 ) -> Result<T> {
-    let scratch = job.store.scratch()?;
-    let mut lent = Lent::default();
-    let layout = Layout::new(job, stage, outputs, scratch.path(), &mut lent)?;
-    let argv: Vec<String> = stage.argv.iter().map(|pieces| layout.fill(pieces, job, around.slot)).collect::<Result<_>>()?;
-    let program = argv.first().context("`command` is empty")?;
-    let ended = execute(job, stage, &argv, &layout, policy, around);
-    lent.give_back(job, program)?;
-    ended?;
-    take(&layout.outputs, program)
+    around.sandboxes.lend(job.store, |sandbox| {
+        let mut lent = Lent::default();
+        let layout = Layout::new(job, stage, outputs, sandbox, &mut lent)?;
+        let argv: Vec<String> = stage.argv.iter().map(|pieces| layout.fill(pieces, job, around.slot)).collect::<Result<_>>()?;
+        let program = argv.first().context("`command` is empty")?;
+        let ended = execute(job, stage, &argv, &layout, policy, around);
+        lent.give_back(job, program)?;
+        ended?;
+        take(&layout.outputs, program)
+    })
 }
 
 /// That an output is not what was declared.
@@ -79,28 +81,36 @@ fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &
     let passed = ["PATH", "HOME", "LANG"].into_iter().chain(policy.env.iter().map(String::as_str));
     command.envs(passed.filter_map(|name| Some((name, around.environment.get(name)?))));
     command.envs(devices::environment(around.slot, around.environment)).env("TOMOGRAPH_PROGRESS", &layout.progress).envs(&stage.env);
-    let before = std::fs::metadata(&job.log).map_or(0, |log| log.len());
-    let log = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
-    command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot open the task's log")?).stderr(log);
+    let (mut said, theirs) = Said::new()?;
+    command.stdin(Stdio::null()).stdout(theirs.try_clone().context("cannot copy a pipe")?).stderr(theirs);
 
     let mut child = around.children.start(command).with_context(|| format!("cannot start {program}"))?;
     let (pid, started, mut progress) = (child.id(), Instant::now(), Progress::default());
-    let (watch, mut in_time) = (Watch::of(&child), Ok(()));
+    let (watch, mut in_time, mut noted) = (Watch::of(&child), Ok(()), false);
     while in_time.is_ok() && !has_ended(&child) {
+        if !noted && started.elapsed() > SHORT {
+            around.children.note(pid);
+            noted = true;
+        }
         progress.pass_on(&layout.progress, job);
-        // What it says is passed on a tenth too late at most.
-        watch.rest((started.elapsed() / 10).clamp(SHORTEST_LOOK, LONGEST_LOOK));
+        // How far it is, is passed on a tenth too late at most, and what it says a moment.
+        match said.pass_on(job.log) {
+            true => watch.rest(SHORTEST_LOOK, None),
+            false => watch.rest((started.elapsed() / 10).clamp(SHORTEST_LOOK, LONGEST_LOOK), said.waiting()),
+        }
         in_time = job.check();
     }
     // What the program left running in its group is ended with it, before its number can be another's.
     end_group(pid);
     let status = child.wait().context("cannot wait for the program")?;
     around.children.ended(pid);
+    // More than it has said by now comes from what it has left running.
+    let _ = (0..16).all(|_| said.pass_on(job.log));
     in_time.with_context(|| program.clone())?;
     progress.pass_on(&layout.progress, job);
     if !status.success() {
         ensure!(!job.is_cancelled(), "interrupted");
-        let said = last_lines(&job.log, before);
+        let said = said.last_lines();
         let cause = match status.signal() {
             Some(_) => Cause::Signal,
             None if is_memory(&said) => Cause::Oom,
@@ -120,15 +130,6 @@ fn on_path(program: &str, path: Option<&String>) -> Option<PathBuf> {
     folders.take_while(|folder| folder.is_absolute()).map(|folder| folder.join(program)).find(|file| is_program(file))
 }
 
-/// The end of what the program wrote to the log, which was `before` bytes long.
-fn last_lines(log: &Path, before: u64) -> String {
-    let bytes = std::fs::read(log).unwrap_or_default();
-    let start = usize::try_from(before).unwrap_or(usize::MAX).min(bytes.len());
-    let text = String::from_utf8_lossy(&bytes[start..]);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(5)..].iter().map(|line| format!("\n    | {line}")).collect()
-}
-
 /// Where a command finds and leaves things.
 struct Layout {
     inputs: BTreeMap<String, PathBuf>,
@@ -139,31 +140,30 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(job: &Job, stage: &Stage, outputs: &[Output], scratch: &Path, lent: &mut Lent) -> Result<Self> {
+    fn new(job: &Job, stage: &Stage, outputs: &[Output], sandbox: &mut Sandbox, lent: &mut Lent) -> Result<Self> {
+        // An output's folder is called as its port, an input's the same after a point.
         let mut inputs = BTreeMap::new();
         for (port, parts) in &job.inputs.0 {
-            let place = lent.lay_out(job, parts, &scratch.join(format!(".{port}"))).with_context(|| format!("input `{port}`"))?;
-            inputs.insert(port.clone(), place);
+            let folder = sandbox.folder(format!(".{port}"))?;
+            inputs.insert(port.clone(), lent.lay_out(job, parts, &folder).with_context(|| format!("input `{port}`"))?);
         }
-        // Folders are what a short command waits for: an output's is called as its port, an input's the same after a point.
-        let folder = scratch.to_owned();
         let mut files = BTreeMap::new();
         for output in outputs {
-            let place = folder.join(&output.port);
-            std::fs::create_dir(&place).context("cannot make a folder in the store")?;
+            let place = sandbox.folder(output.port.clone())?;
             files.insert(
                 output.port.clone(),
                 valid::file_name(output.artifact, &output.port, stage.map.is_some()).map_or(place.clone(), |name| place.join(name)),
             );
         }
-        let params = scratch.join(".params.json");
+        let folder = sandbox.path().to_owned();
+        let params = folder.join(".params.json");
         if stage.argv.iter().flatten().any(|piece| *piece == Piece::ParamsFile) {
             let seed = job.coordinates.get("seed");
             let text = serde_json::json!({"params": stage.params, "coordinates": job.coordinates, "seed": seed});
             #[expect(clippy::disallowed_methods, reason = "scratch: gone with the task")]
             std::fs::write(&params, serde_json::to_vec_pretty(&text)?).context("cannot write the params file")?;
         }
-        Ok(Self { inputs, files, outputs: folder, params, progress: scratch.join(".progress.jsonl") })
+        Ok(Self { inputs, files, params, progress: folder.join(".progress.jsonl"), outputs: folder })
     }
 
     fn fill(&self, pieces: &[Piece], job: &Job, slot: &Slot) -> Result<String> {
@@ -195,39 +195,5 @@ impl Layout {
             text.push_str(path.to_str().ok_or_else(|| anyhow!("the store's path is not UTF-8"))?);
         }
         Ok(text)
-    }
-}
-
-/// A line of the file that `TOMOGRAPH_PROGRESS` names.
-#[derive(Deserialize)]
-struct Line {
-    done: u64,
-    of: u64,
-    #[serde(default)]
-    text: String,
-}
-
-/// How far the progress file has been read.
-#[derive(Default)]
-struct Progress(u64);
-
-impl Progress {
-    fn pass_on(&mut self, path: &Path, job: &Job) {
-        let Ok(mut file) = File::open(path) else { return };
-        if file.seek(SeekFrom::Start(self.0)).is_err() {
-            return;
-        }
-        let mut reader = BufReader::new(file);
-        let mut line = String::new();
-        while reader.read_line(&mut line).is_ok_and(|length| length > 0) && line.ends_with('\n') {
-            self.0 += line.len() as u64;
-            if let Ok(Line { done, of, mut text }) = serde_json::from_str(&line) {
-                if job.inputs.identified() {
-                    text.clear();
-                }
-                job.note(Note::Progress { done, of, text });
-            }
-            line.clear();
-        }
     }
 }

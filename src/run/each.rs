@@ -96,9 +96,9 @@ impl MapWork for PerItem<'_> {
             // Carried over from the leading index: the item's own path, which its output takes.
             let path = row.values.get("file").context("an item without a file")?;
             let ending = row.files.first().and_then(|(name, _)| name.rsplit_once('.')).map_or("png", |(_, ending)| ending);
-            let stem = path.rsplit_once('.').filter(|(_, ending)| !ending.contains('/')).map_or(path.as_str(), |(stem, _)| stem);
+            let stem = path.rsplit_once('.').filter(|(_, ending)| !ending.contains('/')).map_or(path, |(stem, _)| stem);
             let path = format!("{stem}.{ending}");
-            row.values.insert("file".to_owned(), path.clone());
+            row.values.set("file", &path);
             row.files.iter_mut().for_each(|(name, _)| name.clone_from(&path));
         }
         Ok(())
@@ -151,7 +151,7 @@ fn one_table(job: &Job, output: &Output, rows: Vec<Row>) -> Result<Tree> {
         let columns: Vec<String> = ["item", "subject", "session"].map(str::to_owned).into_iter().chain(table.columns).collect();
         let all = all.get_or_insert_with(|| Table::new(columns.iter().cloned()));
         ensure!(all.columns == columns, "item {} gave other columns than the first: {}", row.item, columns[3..].join(", "));
-        let of = |column: &str| row.values.get(column).cloned().unwrap_or_default();
+        let of = |column: &str| row.values.get(column).unwrap_or_default().to_owned();
         let front = [row.item.clone(), of("subject"), of("session")];
         all.rows.extend(table.rows.into_iter().map(|values| front.iter().cloned().chain(values).collect()));
     }

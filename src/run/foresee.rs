@@ -38,8 +38,9 @@ pub fn untreated(planner: &Planner, id: TaskId, outcomes: &[Outcome]) -> Result<
     let Some(inputs) = inputs_of(planner, id, outcomes)? else { return Ok(None) };
     let items = listed(planner, id, &inputs)?;
     let what = What { name, revision, params: &params, level: planner.level(id) };
-    let known = Items::look(planner.store, &what, &reads, &items, &whole_ports(&inputs, &ports))?.known();
-    Ok(Some((items.len().saturating_sub(known) as u64, items.len() as u64)))
+    let cache = Items::new(planner.store, &what, &reads, &items, &whole_ports(&inputs, &ports), false);
+    let missing = cache.look(&items)?.iter().filter(|treated| treated.is_none()).count();
+    Ok(Some((missing as u64, items.len() as u64)))
 }
 
 fn listed(planner: &Planner, id: TaskId, inputs: &Inputs) -> Result<Vec<Item>> {

@@ -9,8 +9,10 @@ use crate::content::{Digest, FileRef, Place};
 use crate::stage::{Each, Inputs, Item, Row};
 use crate::store::Store;
 use anyhow::{Context as _, Result};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,11 +56,10 @@ pub fn files_of(kept: &[u8]) -> Option<Vec<Digest>> {
     }
 }
 
-/// The items of one task, those found and those to come.
+/// The items of one task, and where what becomes of them is kept.
 pub(super) struct Items<'s> {
     store: &'s Store,
     keys: Vec<Digest>,
-    found: HashMap<Digest, (Kept, Vec<Place>)>,
     waiting: Mutex<Waiting>,
     /// Everything is treated again, and what is known stays as it is.
     anew: bool,
@@ -70,37 +71,34 @@ struct Waiting {
 }
 
 impl<'s> Items<'s> {
-    /// Looks all items up.
-    pub(super) fn look(store: &'s Store, what: &What, reads: &[String], items: &[Item], whole: &Inputs) -> Result<Self> {
+    pub(super) fn new(store: &'s Store, what: &What, reads: &[String], items: &[Item], whole: &Inputs, anew: bool) -> Self {
         let prefix = prefix(what, whole);
-        let keys: Vec<Digest> = items.iter().map(|item| key(&prefix, reads, item)).collect();
-        let mut kept: HashMap<Digest, Kept> = HashMap::new();
-        for (key, bytes) in store.items(&keys)? {
-            // What another version wrote is made anew.
-            if let Ok(one) = serde_json::from_slice(&bytes) {
-                kept.insert(key, one);
-            }
-        }
-        let found = with_places(store, kept)?;
-        Ok(Self { store, keys, found, waiting: Mutex::new(Waiting { results: Vec::new(), since: Instant::now() }), anew: false })
+        let keys = items.iter().map(|item| key(&prefix, reads, item)).collect();
+        Self { store, keys, waiting: Mutex::new(Waiting { results: Vec::new(), since: Instant::now() }), anew }
     }
 
-    /// As if nothing were known, for a comparison.
-    pub(super) fn anew(mut self) -> Self {
-        self.found.clear();
-        self.anew = true;
-        self
-    }
-
-    /// How many items were treated before.
-    pub(super) fn known(&self) -> usize {
-        self.keys.iter().filter(|key| self.found.contains_key(key)).count()
-    }
-
-    /// What is known of the item at `at`, in the order of the items looked up.
-    pub(super) fn get(&self, at: usize, item: &Item) -> Option<Treated> {
-        let (kept, places) = self.found.get(&self.keys[at])?;
-        Some(unfold(kept.clone(), places.clone(), item))
+    /// What is known of each of these items, in their order; nothing where all are treated anew.
+    pub(super) fn look(&self, items: &[Item]) -> Result<Vec<Option<Treated>>> {
+        let kept = if self.anew { HashMap::new() } else { self.store.items(&self.keys)? };
+        // What another version wrote is made anew. Read twice, so that the long form of all is never there at once.
+        let read = |key: &Digest| serde_json::from_slice::<Kept>(kept.get(key)?).ok();
+        let files: Vec<Option<Vec<(Digest, u64)>>> = self.keys.par_iter().map(|key| read(key).map(|kept| files(&kept))).collect();
+        let places = self.store.kept_places(&files.iter().flatten().flatten().copied().collect::<Vec<_>>())?;
+        let mut start = 0;
+        let ranges: Vec<Option<Range<usize>>> = files
+            .into_iter()
+            .map(|files| {
+                let range = start..start + files.as_ref()?.len();
+                start = range.end;
+                Some(range)
+            })
+            .collect();
+        // One whose files are gone from the store is made anew too.
+        let unfold = |((key, item), range): ((&Digest, &Item), Option<Range<usize>>)| {
+            let here: Vec<Place> = places[range?].iter().cloned().collect::<Option<_>>()?;
+            read(key).map(|kept| unfold(kept, here, item))
+        };
+        Ok(self.keys.par_iter().zip(items).zip(ranges).map(unfold).collect())
     }
 
     /// Keeps what `each` made of the item at `at`.
@@ -199,24 +197,12 @@ fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-/// Leaves those out whose files are gone from the store.
-fn with_places(store: &Store, kept: HashMap<Digest, Kept>) -> Result<HashMap<Digest, (Kept, Vec<Place>)>> {
-    let files = |kept: &Kept| match kept {
+/// Digests and sizes.
+fn files(kept: &Kept) -> Vec<(Digest, u64)> {
+    match kept {
         Kept::Made(rows) => rows.iter().flat_map(|row| row.files.iter().map(|(_, digest, size)| (*digest, *size))).collect(),
         Kept::Aside { .. } => Vec::new(),
-    };
-    let kept: Vec<(Digest, Kept)> = kept.into_iter().collect();
-    let wanted: Vec<(Digest, u64)> = kept.iter().flat_map(|(_, one)| files(one)).collect();
-    let mut places = store.kept_places(&wanted)?.into_iter();
-    let mut found = HashMap::with_capacity(kept.len());
-    for (key, one) in kept {
-        let count = files(&one).len();
-        let here: Vec<Option<Place>> = places.by_ref().take(count).collect();
-        if let Some(here) = here.into_iter().collect::<Option<Vec<Place>>>() {
-            found.insert(key, (one, here));
-        }
     }
-    Ok(found)
 }
 
 /// Overlays what was kept on what the item carries.
@@ -240,14 +226,13 @@ mod tests {
     use super::*;
     use crate::content::Level;
     use crate::stage::ItemFile;
-    use std::collections::BTreeMap;
 
     fn item(name: &str, content: &str, row: &[(&str, &str)]) -> Item {
         let file = FileRef { digest: Digest::of(content.as_bytes()), size: 1, place: Place::default() };
         Item {
             item: name.to_owned(),
             files: vec![ItemFile { port: "images".into(), path: format!("{name}.png"), file }],
-            row: row.iter().map(|(column, value)| ((*column).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
+            row: row.iter().copied().collect(),
             level: Level::Released,
         }
     }
@@ -274,9 +259,9 @@ mod tests {
         }]);
         let again: Kept = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
         assert_eq!(again, kept);
-        let place = Place { file: "pack".into(), at: Some(7) };
+        let place = Place { file: std::path::Path::new("pack").into(), at: Some(7) };
         let Treated::Rows(rows) = unfold(again, vec![place.clone()], &item("b", "1", &[("label", "y")])) else { panic!("rows") };
-        assert_eq!((rows[0].item.as_str(), rows[0].values["label"].as_str(), rows[0].values["width"].as_str()), ("b", "y", "2"));
+        assert_eq!((rows[0].item.as_str(), &rows[0].values["label"], &rows[0].values["width"]), ("b", "y", "2"));
         assert_eq!(rows[0].files[0].1.place, place);
     }
 

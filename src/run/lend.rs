@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// Shorter files are copied: that costs no more than a link and two looks at it.
 const SMALL: u64 = 64 << 10;
+/// So many parts are laid out by several threads.
+const MANY: usize = 256;
 
 /// Blobs that a program could write to.
 #[derive(Default)]
@@ -60,11 +62,29 @@ impl Lent {
         }
         let axes: Vec<&String> = parts.iter().flat_map(|part| part.coordinates.keys()).collect::<BTreeSet<_>>().into_iter().collect();
         let mut table = Table::new(std::iter::once("part".to_owned()).chain(axes.iter().map(|axis| (*axis).clone())));
+        let name = |at: usize| format!("{:03}", at + 1);
         for (at, part) in parts.iter().enumerate() {
-            let name = format!("{:03}", at + 1);
-            self.lay_out_part(job, part, &folder.join(&name))?;
             let values = axes.iter().map(|axis| part.coordinates.get(*axis).map(ToString::to_string).unwrap_or_default());
-            table.rows.push(std::iter::once(name).chain(values).collect());
+            table.rows.push(std::iter::once(name(at)).chain(values).collect());
+        }
+        let lay_out = |share: &[usize]| -> Result<Self> {
+            let mut lent = Self::default();
+            share.iter().try_for_each(|at| lent.lay_out_part(job, &parts[*at], &folder.join(name(*at))))?;
+            Ok(lent)
+        };
+        let all: Vec<usize> = (0..parts.len()).collect();
+        if parts.len() < MANY {
+            self.0.extend(lay_out(&all)?.0);
+        } else {
+            // Not in the pool: who waits there may wait for an item of another task.
+            let share = parts.len().div_ceil(std::thread::available_parallelism().map_or(1, Into::into));
+            let lent: Result<Vec<Self>> = std::thread::scope(|scope| {
+                let threads: Vec<_> = all.chunks(share).map(|share| scope.spawn(|| lay_out(share))).collect();
+                let done =
+                    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("laying out the inputs was interrupted")));
+                done.collect()
+            });
+            self.0.extend(lent?.into_iter().flat_map(|lent| lent.0));
         }
         #[expect(clippy::disallowed_methods, reason = "scratch: gone with the task")]
         fs::write(folder.join("parts.tsv"), table.to_tsv()).context("cannot write parts.tsv")?;

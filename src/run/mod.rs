@@ -20,6 +20,7 @@ pub mod guard;
 pub mod items;
 mod judging;
 mod lend;
+mod log;
 mod machine;
 mod moves;
 pub mod order;
@@ -29,6 +30,8 @@ mod quarantine;
 mod queue;
 mod resources;
 mod retry;
+mod said;
+mod sandbox;
 mod settle;
 mod sidecar;
 mod start;
@@ -115,7 +118,8 @@ struct End {
     /// Items of a map kind that were treated now.
     items_ran: u64,
     seconds: f64,
-    log: PathBuf,
+    /// Where its log is, if it said something.
+    log: Option<PathBuf>,
     room: Room,
     queued: Queued,
 }
@@ -211,9 +215,9 @@ pub fn run<'a>(
     };
     run.summary.run = run.journal.id().to_owned();
     let (sender, inbox) = channel();
-    let cancelled = AtomicBool::new(false);
+    let (cancelled, sandboxes) = (AtomicBool::new(false), sandbox::Sandboxes::default());
     std::thread::scope(|scope| -> Result<()> {
-        let start = start::Starter { scope, children: &children, cancelled: &cancelled, sender };
+        let start = start::Starter { scope, children: &children, sandboxes: &sandboxes, cancelled: &cancelled, sender };
         run.judge_all()?;
         run.refuse_unmet_needs()?;
         if !run.queue.is_empty() {
@@ -294,7 +298,7 @@ impl<'a> Loop<'a> {
                 self.summary.items_cached += record.items.saturating_sub(end.items_ran);
                 self.revived.remove(&id);
                 let known = self.compare(id, Known { key: record.key, record: Arc::new(record) });
-                self.settle(id, known, Ended::Ran, end.seconds, Some(end.log))
+                self.settle(id, known, Ended::Ran, end.seconds, end.log)
             }
             Err(error) => {
                 self.summary.damaged |= is_damage(&error);
@@ -302,7 +306,7 @@ impl<'a> Loop<'a> {
                 if !cancelled && self.is_tried_again(id, &error, end.queued, end.seconds) {
                     return Ok(());
                 }
-                self.fail(id, &error, end.seconds, Some(end.log));
+                self.fail(id, &error, end.seconds, end.log);
                 Ok(())
             }
         }

@@ -12,9 +12,9 @@ use crate::content::{Level, Tree};
 use crate::crash::panic_point;
 use crate::panics::caught;
 use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Part, QUARANTINE, Row, Work};
-use crate::table::Table;
+use crate::table::{Table, Tsv};
 use anyhow::{Context as _, Result, bail, ensure};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,9 +51,13 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, childre
 /// The outputs of a map kind, from its rows: the main one, and those others that a row belongs to.
 pub(super) fn output(job: &Job, what: &What, map: &dyn MapWork, kind: &Kind, writes: &[&str], ports: &[&str], done: Done) -> Result<Made> {
     let (items, items_ran, quarantined) = (done.count, done.count - done.known, done.quarantined);
-    let mut rows: BTreeMap<&str, Vec<Row>> = BTreeMap::from([(kind.outputs[0].name, Vec::new())]);
-    for row in done.rows {
-        let port = kind.outputs.iter().find(|port| row.port.as_deref().is_none_or(|name| name == port.name));
+    // Rows of the main output, mostly all, stay where they are.
+    let (main, mut main_rows) = (kind.outputs[0].name, done.rows);
+    let is_other = |row: &mut Row| row.port.as_deref().is_some_and(|port| port != main);
+    let others: Vec<Row> = main_rows.extract_if(.., is_other).collect();
+    let mut rows: BTreeMap<&str, Vec<Row>> = BTreeMap::from([(main, main_rows)]);
+    for row in others {
+        let port = kind.outputs.iter().find(|port| row.port.as_deref() == Some(port.name));
         let port = port.with_context(|| format!("{} gave a row for an output that it does not have", kind.name))?;
         rows.entry(port.name).or_default().push(row);
     }
@@ -121,31 +125,32 @@ pub(super) struct Done {
 /// Treats every item that was not treated before, by turns with other tasks.
 pub(super) fn treat(job: &Job, what: &What, map: &dyn MapWork, item_ports: &[&str], each: &Treat) -> Result<Done> {
     let known = Known::look(job, what, map, item_ports)?;
-    let (done, count) = (AtomicU64::new(0), known.items.len() as u64);
+    let missing = known.missing();
+    let (done, count) = (AtomicU64::new(known.before), known.items.len() as u64);
     let step = count / STEPS + 1;
-    let treat = |(at, item): &(usize, &Item)| -> Result<Treated> {
+    let treat = |at: &usize| -> Result<Treated> {
         job.check()?;
-        let treated = match known.get(*at) {
-            Some(treated) => treated,
-            None => known.keep(*at, each(item, &known.whole).with_context(|| format!("item {}", item.item))?)?,
-        };
+        let treated = known.keep(*at, each(&known.items[*at], &known.whole).with_context(|| format!("item {}", known.items[*at].item))?)?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done % step == 0 || done == count {
             job.note(Note::Progress { done, of: count, text: String::new() });
         }
         Ok(treated)
     };
-    let numbered: Vec<(usize, &Item)> = known.items.iter().enumerate().collect();
-    let treated = turns::each(&numbered, treat);
-    known.done(job, treated)
+    let treated = turns::each(&missing, treat);
+    known.done(job, &missing, treated)
 }
 
-/// The items of one task, and what is known of them from before.
+/// The items of one task, and what is known of them.
 pub(super) struct Known<'j> {
     what: &'j What<'j>,
     map: &'j dyn MapWork,
     /// Sorted by name.
     pub(super) items: Vec<Item>,
+    /// What became of each, as far as that is known from before.
+    treated: Vec<Option<Treated>>,
+    /// How many were treated before.
+    before: u64,
     /// The whole ports.
     whole: Inputs,
     cache: Items<'j>,
@@ -157,18 +162,19 @@ impl<'j> Known<'j> {
         let whole = whole_ports(&job.inputs, item_ports);
         let mut items = map.items(&job.inputs)?;
         items.sort_by(|a, b| a.item.cmp(&b.item));
-        let cache = Items::look(job.store, what, &map.reads(), &items, &whole)?;
-        let cache = if job.anew { cache.anew() } else { cache };
-        let (count, known) = (items.len(), cache.known());
-        if known > 0 {
-            job.note(Note::Log(format!("{known} of {count} items were treated before")));
+        let cache = Items::new(job.store, what, &map.reads(), &items, &whole, job.anew);
+        let treated = cache.look(&items)?;
+        let (count, before) = (items.len(), treated.iter().flatten().count() as u64);
+        if before > 0 {
+            job.note(Note::Log(format!("{before} of {count} items were treated before")));
+            job.note(Note::Progress { done: before, of: count as u64, text: String::new() });
         }
-        Ok(Self { what, map, items, whole, cache })
+        Ok(Self { what, map, items, treated, before, whole, cache })
     }
 
-    /// What is known of the item at `at`.
-    pub(super) fn get(&self, at: usize) -> Option<Treated> {
-        self.cache.get(at, &self.items[at])
+    /// The places of the items of which nothing is known.
+    pub(super) fn missing(&self) -> Vec<usize> {
+        (0..self.items.len()).filter(|at| self.treated[*at].is_none()).collect()
     }
 
     /// Keeps what became of the item at `at`.
@@ -176,44 +182,49 @@ impl<'j> Known<'j> {
         self.cache.keep(at, &self.items[at], each)
     }
 
-    /// All items are treated, in their order, or treating them failed: what was kept stays either way.
-    pub(super) fn done(self, job: &Job, treated: Result<Vec<Treated>>) -> Result<Done> {
+    /// All items are treated, those that were `missing` as told, or treating them failed: what was kept stays either way.
+    pub(super) fn done(mut self, job: &Job, missing: &[usize], treated: Result<Vec<Treated>>) -> Result<Done> {
         self.cache.finish()?;
-        let (mut rows, mut aside) = (Vec::new(), Vec::new());
-        for (item, treated) in self.items.iter().zip(treated?) {
-            match treated {
+        for (at, treated) in missing.iter().zip(treated?) {
+            self.treated[*at] = Some(treated);
+        }
+        let count = self.items.len();
+        let (mut rows, mut aside) = (Vec::with_capacity(count), Vec::new());
+        for (item, treated) in self.items.into_iter().zip(self.treated) {
+            match treated.with_context(|| format!("nothing became of item {}", item.item))? {
                 Treated::Rows(made) => rows.extend(made),
-                Treated::Aside { class, reason } => {
-                    aside.push(Aside { item: item.item.clone(), kind: self.what.name.into(), class, reason });
-                }
+                Treated::Aside { class, reason } => aside.push(Aside { item: item.item, kind: self.what.name.into(), class, reason }),
             }
         }
-        rows.sort_by(|a, b| a.item.cmp(&b.item));
+        rows.sort_by(|a: &Row, b| a.item.cmp(&b.item));
         self.map.finish(&mut rows, &mut aside)?;
         self.map.remarks(&rows).into_iter().for_each(|remark| job.note(Note::Warning(remark)));
         let quarantined = aside.len() as u64;
-        Ok(Done { rows, aside, count: self.items.len() as u64, known: self.cache.known() as u64, quarantined })
+        Ok(Done { rows, aside, count: count as u64, known: self.before, quarantined })
     }
 }
 
 /// The output's tree: every row's files, `index.tsv`, and `quarantine.tsv` where an item was set aside here or before.
 pub(super) fn gather(job: &Job, writes: &[&str], ports: &[&str], rows: Vec<Row>, aside: &[Aside], level: Level) -> Result<Tree> {
-    let mut columns: Vec<String> = std::iter::once("item").chain(writes.iter().copied()).map(str::to_owned).collect();
-    let carried: BTreeSet<&String> = rows.iter().flat_map(|row| row.values.keys()).filter(|column| !columns.contains(column)).collect();
-    columns.extend(carried.into_iter().cloned().collect::<Vec<_>>());
-    let mut table = Table::new(columns);
+    let carried: BTreeSet<&str> = rows.iter().flat_map(|row| row.values.columns()).filter(|column| !writes.contains(column)).collect();
+    let columns: Vec<String> = writes.iter().copied().chain(carried).filter(|column| *column != "item").map(str::to_owned).collect();
+    let mut seen = HashSet::with_capacity(rows.len());
+    ensure!(rows.iter().all(|row| seen.insert(row.item.as_str())), "two rows of the output have the same item");
+    drop(seen);
+    let mut index = Tsv::default();
+    index.row(std::iter::once("item").chain(columns.iter().map(String::as_str)));
     let mut tree = Tree { files: BTreeMap::new(), level };
-    for mut row in rows {
-        let values = table.columns[1..].iter().map(|column| row.values.remove(column).unwrap_or_default());
-        table.rows.push(std::iter::once(row.item.clone()).chain(values).collect());
+    // Each row goes when it is written: there may be hundreds of thousands.
+    for row in rows {
+        let values = columns.iter().map(|column| row.values.get(column).unwrap_or_default());
+        index.row(std::iter::once(row.item.as_str()).chain(values));
         for (path, file) in row.files {
             let digest = file.digest;
             let other = tree.files.insert(path, file);
             ensure!(other.is_none_or(|other| other.digest == digest), "item {} would overwrite a file of another item", row.item);
         }
     }
-    table.index_by("item").context("two rows of the output have the same item")?;
-    tree.files.insert(INDEX.to_owned(), job.store.put_bytes(&table.to_tsv())?);
+    tree.files.insert(INDEX.to_owned(), job.store.put_bytes(&index.into_bytes())?);
 
     set_aside(job, ports, aside, &mut tree)?;
     Ok(tree)

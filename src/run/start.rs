@@ -4,20 +4,19 @@
 
 use super::children::Children;
 use super::devices::Slot;
+use super::log::Log;
 use super::order::BUILD;
 use super::queue::Queued;
 use super::resources::Room;
+use super::sandbox::Sandboxes;
 use super::task::{Deadline, Job, Made};
 use super::{End, Message, Options, chosen, command, each, pool, torch, torch_items, whole};
-use crate::content::Digest;
 use crate::pipeline::{Action, TaskId};
 use crate::plan::Planner;
 use crate::plan::reason::Reason;
 use crate::stage::{Inputs, Note, Work};
 use crate::store::{OutputRecord, Published, Record};
 use anyhow::{Context as _, Result, bail};
-use std::fs::File;
-use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +27,7 @@ use std::time::Instant;
 pub(super) struct Starter<'scope, 'env, 'a> {
     pub(super) scope: &'scope Scope<'scope, 'env>,
     pub(super) children: &'a Children,
+    pub(super) sandboxes: &'a Sandboxes,
     pub(super) cancelled: &'a AtomicBool,
     pub(super) sender: Sender<Message>,
 }
@@ -35,12 +35,15 @@ pub(super) struct Starter<'scope, 'env, 'a> {
 impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
     /// Starts a task; its end arrives as [`Message::Ended`].
     pub(super) fn start(&self, planner: &'a Planner<'a>, options: &'a Options, id: TaskId, queued: Queued, inputs: Inputs, room: Room) {
-        let (children, cancelled, sender) = (self.children, self.cancelled, self.sender.clone());
+        let (children, sandboxes, cancelled, sender) = (self.children, self.sandboxes, self.cancelled, self.sender.clone());
         self.scope.spawn(move || {
             let started = Instant::now();
-            let log = planner.store.log_path(&queued.key);
-            let work = Carried { planner, options, id, children, cancelled, sender: &sender };
-            let (result, items_ran) = match work.carry_out(&queued, inputs, room.slot.as_ref()) {
+            let work = Carried { planner, options, id, children, sandboxes, cancelled, sender: &sender };
+            let (done, log) = match Log::begin(planner.store, &queued.key, queued.tries > 0) {
+                Ok(log) => (work.carry_out(&queued, inputs, room.slot.as_ref(), &log), log.path()),
+                Err(error) => (Err(error), None),
+            };
+            let (result, items_ran) = match done {
                 Ok((record, items_ran)) => (Ok(record), items_ran),
                 Err(error) => (Err(error), 0),
             };
@@ -68,29 +71,25 @@ struct Carried<'t, 'a> {
     options: &'a Options,
     id: TaskId,
     children: &'a Children,
+    sandboxes: &'a Sandboxes,
     cancelled: &'a AtomicBool,
     sender: &'t Sender<Message>,
 }
 
 impl Carried<'_, '_> {
-    fn carry_out(&self, queued: &Queued, inputs: Inputs, slot: Option<&Slot>) -> Result<(Record, u64)> {
+    fn carry_out(&self, queued: &Queued, inputs: Inputs, slot: Option<&Slot>, log: &Log) -> Result<(Record, u64)> {
         let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
         let started = (crate::store::now(), Instant::now());
-        let log = Mutex::new(if queued.tries == 0 { store.log_file(&queued.key)? } else { self.log_again(&queued.key)? });
-        let line = |text: &str| {
-            let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = writeln!(file, "{text}");
-        };
-        line(&format!("{} started {}", task.title(), started.0));
-        queued.reasons.iter().for_each(|reason| line(&format!("because {reason}")));
+        log.head(&format!("{} started {}", task.title(), started.0));
+        queued.reasons.iter().for_each(|reason| log.head(&format!("because {reason}")));
         let warnings = Mutex::new(Vec::new());
         let note = |note: Note| {
             match &note {
                 Note::Warning(text) => {
-                    line(&format!("warning: {text}"));
+                    log.line(&format!("warning: {text}"));
                     warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
                 }
-                Note::Log(text) => line(text),
+                Note::Log(text) => log.line(text),
                 Note::Progress { .. } => {}
             }
             let _ = self.sender.send(Message::Noted(self.id, note));
@@ -104,7 +103,7 @@ impl Carried<'_, '_> {
             coordinates: task.cell.clone(),
             threads: usize::try_from(task.needs.cpus.max(1)).unwrap_or(1),
             program: self.options.program.clone(),
-            log: store.log_path(&queued.key),
+            log,
             state: store.state_path(&queued.key),
             deadline: task.policy.timeout.and_then(Deadline::within),
             cancelled: self.cancelled,
@@ -116,15 +115,10 @@ impl Carried<'_, '_> {
             Ok((self.record(queued, &job, made, &started, slot, &warnings)?, items_ran))
         });
         match &result {
-            Ok((record, _)) => line(&format!("done in {:.1} s", record.seconds)),
-            Err(error) => line(&format!("failed: {error:#}")),
+            Ok((record, _)) => log.last(&format!("done in {:.1} s", record.seconds)),
+            Err(error) => log.line(&format!("failed: {error:#}")),
         }
         result
-    }
-
-    /// The log of an earlier try goes on.
-    fn log_again(&self, key: &Digest) -> Result<File> {
-        File::options().append(true).create(true).open(self.planner.store.log_path(key)).context("cannot open the task's log")
     }
 
     /// The task's outputs: made at once, or part by part where a chosen list arrives.
@@ -173,8 +167,12 @@ impl Carried<'_, '_> {
             Action::Kind { kind, params } if kind.work == Work::Whole => whole::carry_out(job, kind, params),
             Action::Kind { kind, params } => pool::carry_out(job, kind, &**params, self.children),
             Action::Command(stage) => {
-                let around =
-                    command::Surroundings { slot: slot.unwrap_or(&cpu), environment: &self.options.environment, children: self.children };
+                let around = command::Surroundings {
+                    slot: slot.unwrap_or(&cpu),
+                    environment: &self.options.environment,
+                    children: self.children,
+                    sandboxes: self.sandboxes,
+                };
                 match &stage.map {
                     Some(port) => each::carry_out(job, stage, port, &task.outputs[0], &task.policy, manifest, &around),
                     None => command::carry_out(job, stage, &task.outputs, &task.policy, &around),

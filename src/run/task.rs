@@ -1,5 +1,6 @@
 //! One task made ready to be carried out, and what comes of it.
 
+use super::log::Log;
 use crate::content::{Digest, Level, Tree};
 use crate::stage::{Coordinates, Inputs, Note};
 use crate::store::Store;
@@ -23,8 +24,7 @@ pub(super) struct Job<'a> {
     pub(super) threads: usize,
     /// This very program, for guarded children.
     pub(super) program: PathBuf,
-    /// Where its log goes.
-    pub(super) log: PathBuf,
+    pub(super) log: &'a Log<'a>,
     /// Kept under the task's key until it succeeds.
     pub(super) state: PathBuf,
     pub(super) deadline: Option<Deadline>,
@@ -49,7 +49,7 @@ impl<'a> Job<'a> {
             coordinates: self.coordinates.clone(),
             threads: self.threads,
             program: self.program.clone(),
-            log: self.log.clone(),
+            log: self.log,
             state,
             deadline: self.deadline,
             cancelled: self.cancelled,

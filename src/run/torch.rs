@@ -12,7 +12,6 @@ use crate::pipeline::Cause;
 use crate::stage::{Configured, Each, Kind};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -86,7 +85,7 @@ pub(super) fn converse(
     #[expect(clippy::disallowed_methods, reason = "the order is scratch: it is gone with the task")]
     std::fs::write(&path, serde_json::to_vec(order)?).context("cannot write the work order")?;
 
-    let stderr = File::options().create(true).append(true).open(&job.log).context("cannot open the task's log")?;
+    let stderr = job.log.file()?;
     let mut command = Command::new(program);
     command.arg("work").arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
     command.envs(devices::environment(slot, environment));
@@ -102,6 +101,7 @@ pub(super) fn converse(
         _ => anyhow!(error).context(format!("cannot start {}", program.display())),
     })?;
     let pid = child.id();
+    children.note(pid);
     let stdout = child.stdout.take().context("the child has no output")?;
     let stdin = child.stdin.take();
     let (verdict, timed_out) = within(job.deadline, pid, || listen(job, BufReader::new(stdout), item));

@@ -17,15 +17,15 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, ports: TorchItems, params: &dyn 
     let map = params.as_map().with_context(|| format!("{} declares no items", kind.name))?;
     let what = What { name: kind.name, revision: kind.revision, params: &params.params(), level: job.level };
     let known = Known::look(job, &what, map, ports.items)?;
-    let mut treated: Vec<Option<Treated>> = (0..known.items.len()).map(|at| known.get(at)).collect();
-    let missing: Vec<usize> = (0..treated.len()).filter(|at| treated[*at].is_none()).collect();
+    let missing = known.missing();
+    let mut treated: Vec<Option<Treated>> = missing.iter().map(|_| None).collect();
     let asked = if missing.is_empty() { Ok(()) } else { ask(job, kind, params, worker, &known, &missing, &mut treated) };
     let treated = asked.and_then(|()| {
-        let silent = treated.iter().position(Option::is_none);
+        let silent = treated.iter().position(Option::is_none).map(|at| missing[at]);
         ensure!(silent.is_none(), "tomograph-torch said nothing of item {}", silent.map_or("", |at| &known.items[at].item));
         Ok(treated.into_iter().flatten().collect())
     });
-    let done = known.done(job, treated)?;
+    let done = known.done(job, &missing, treated)?;
     output(job, &what, map, kind, ports.writes, ports.items, done)
 }
 
@@ -46,9 +46,10 @@ fn ask(
     let mut order = order(job, kind, params, worker, scratch.path())?;
     order.missing = Some(Missing { items, bytes });
     converse(job, worker, &order, scratch.path(), &mut |told: Told| {
-        let at = *missing.get(told.at).context("tomograph-torch answered with an item that it was not asked for")?;
+        let place = told.at;
+        let at = *missing.get(place).context("tomograph-torch answered with an item that it was not asked for")?;
         let each = whole(told, &file).with_context(|| format!("item {}", known.items[at].item))?;
-        treated[at] = Some(known.keep(at, each)?);
+        treated[place] = Some(known.keep(at, each)?);
         Ok(())
     })
 }

@@ -57,9 +57,10 @@ pub(super) fn carry_out(job: &Job, kind: &'static Kind, params: &Arc<dyn Configu
 
 #[cfg(test)]
 mod tests {
+    use super::super::log::Log;
     use super::super::task::Deadline;
     use super::*;
-    use crate::content::Level;
+    use crate::content::{Digest, Level};
     use crate::stage::{Artifact, Coordinates, Inputs, Params, Port, Whole};
     use crate::store::Store;
     use std::sync::atomic::AtomicBool;
@@ -91,6 +92,7 @@ mod tests {
         let params: Arc<dyn Configured> = (KIND.from_json)(serde_json::json!({})).unwrap().into();
         let fails = |deadline: Option<Deadline>, cancelled: bool| {
             let cancelled = AtomicBool::new(cancelled);
+            let log = Log::begin(&store, &Digest::of(b"key"), false).unwrap();
             let job = Job {
                 title: "sleeper".into(),
                 store: &store,
@@ -100,7 +102,7 @@ mod tests {
                 coordinates: Coordinates::new(),
                 threads: 1,
                 program: "tomograph".into(),
-                log: folder.path().join("log"),
+                log: &log,
                 state: folder.path().join("state"),
                 deadline,
                 anew: false,

@@ -1,6 +1,6 @@
 //! Items: the rows that a map kind treats alone.
 
-use super::{Inputs, Part};
+use super::{Inputs, Part, Values};
 use crate::content::{FileRef, Level};
 use crate::table::Table;
 use anyhow::{Context as _, Result, ensure};
@@ -19,7 +19,7 @@ pub struct Item {
     /// Its files, by port.
     pub files: Vec<ItemFile>,
     /// Its row in the leading port's index, every column but `item`. Only those of [`super::Map::reads`] may be read by `each`.
-    pub row: BTreeMap<String, String>,
+    pub row: Values,
     /// How close the item is to people.
     pub level: Level,
 }
@@ -38,7 +38,7 @@ impl Item {
 
     /// A value of the row; empty where missing.
     pub fn value(&self, column: &str) -> &str {
-        self.row.get(column).map_or("", String::as_str)
+        self.row.get(column).unwrap_or_default()
     }
 }
 
@@ -88,7 +88,7 @@ pub struct Row {
     /// Its item.
     pub item: String,
     /// Column → value: written and carried ones.
-    pub values: BTreeMap<String, String>,
+    pub values: Values,
     /// Path in the output's folder → content.
     pub files: Vec<(String, FileRef)>,
 }
@@ -160,7 +160,7 @@ fn items_of(part: &Part, port: &str) -> Result<Vec<Item>> {
         let path = &values[at_file];
         ensure!(!values[at_item].is_empty(), "port `{port}`: a row of index.tsv has no item");
         let file = part.tree.files.get(path).with_context(|| format!("port `{port}`: the file of item {} is missing", values[at_item]))?;
-        let row = table.columns.iter().cloned().zip(values.iter().cloned()).filter(|(column, _)| column != "item").collect();
+        let row = table.columns.iter().zip(values).filter(|(column, _)| *column != "item").collect();
         items.push(Item {
             item: values[at_item].clone(),
             files: vec![ItemFile { port: port.to_owned(), path: path.clone(), file: file.clone() }],

@@ -186,7 +186,7 @@ mod tests {
             Row {
                 port: None,
                 item: format!("i{at}"),
-                values: [(ROW.to_owned(), at.to_string())].into(),
+                values: [(ROW, at.to_string())].into_iter().collect(),
                 files: tree.files.into_iter().collect(),
             }
         };

@@ -69,7 +69,7 @@ impl Items for ClassifierPredict {
             let bytes = file.read().context("cannot read an item's scores")?;
             let scores: Vec<f64> = bytes.as_chunks::<8>().0.iter().map(|value| f64::from_le_bytes(*value)).collect();
             ensure!(scores.len() == about.classes.len(), "an item has {} scores, the model {} classes", scores.len(), about.classes.len());
-            let subject = row.values.get("subject").cloned().unwrap_or_default();
+            let subject = row.values.get("subject").unwrap_or_default().to_owned();
             let fixed = [row.item.clone(), subject, String::new(), about.decided(&scores)?];
             table.rows.push(fixed.into_iter().chain(scores.iter().map(|score| format!("{score:?}"))).collect());
         }

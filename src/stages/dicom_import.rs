@@ -3,7 +3,7 @@
 use crate::content::FileRef;
 use crate::dicom::header::{FIELDS, Header};
 use crate::dicom::{names, scan::Scanned};
-use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Items, Made, Map, Params, Port, Row, item_name};
+use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Items, Made, Map, Params, Port, Row, Values, item_name};
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ impl Items for DicomImport {
             .map(|(path, file)| Item {
                 item: names::item_of_file(&file.digest),
                 files: vec![ItemFile { port: "files".to_owned(), path: path.clone(), file: file.clone() }],
-                row: BTreeMap::new(),
+                row: Values::default(),
                 level: tree.level,
             })
             .collect())

@@ -113,9 +113,8 @@ impl Items for ImagesImport {
 
     fn finish(&self, rows: &mut Vec<Row>, _: &mut Vec<Aside>) -> Result<()> {
         for row in rows.iter_mut() {
-            let subject = row.values.entry("subject".to_owned()).or_default();
-            if subject.is_empty() {
-                subject.clone_from(&row.item);
+            if row.values.get("subject").is_none_or(str::is_empty) {
+                row.values.set("subject", &row.item);
             }
         }
         name_files(rows);
@@ -163,7 +162,7 @@ pub(super) fn name_files(rows: &mut [Row]) {
         for (path, _) in &mut row.files {
             path.clone_from(name);
         }
-        row.values.insert("file".to_owned(), name.clone());
+        row.values.set("file", name);
     }
 }
 

@@ -85,7 +85,7 @@ impl World {
             .map(|item| {
                 // `each` sees neither the name nor the columns that are not in the item's key.
                 let mut seen = item.clone();
-                seen.row.retain(|column, _| reads.contains(column));
+                seen.row = item.row.iter().filter(|(column, _)| reads.iter().any(|read| read == column)).collect();
                 seen.files.iter_mut().for_each(|file| file.path = "withheld".to_owned());
                 let each = kind.each(&seen, &whole)?;
                 Ok((item, each))
@@ -97,7 +97,7 @@ impl World {
                 Each::Quarantined { class, reason } => aside.push(Aside { item: item.item, kind: K::KIND.to_owned(), class, reason }),
                 Each::Made(made) => {
                     for one in made {
-                        carried.extend(item.row.keys().cloned());
+                        carried.extend(item.row.columns().map(str::to_owned));
                         let mut values = item.row.clone();
                         values.extend(one.row);
                         let files: Vec<(&str, &[u8])> = one.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
@@ -121,7 +121,7 @@ impl World {
         let tree = |rows: Vec<Row>| {
             let (mut index, mut tree) = (Table::new(columns.iter().cloned()), Tree::default());
             for row in rows {
-                let value = |column: &String| row.values.get(column).cloned().unwrap_or_default();
+                let value = |column: &String| row.values.get(column).unwrap_or_default().to_owned();
                 index.rows.push(std::iter::once(row.item.clone()).chain(columns[1..].iter().map(value)).collect());
                 tree.files.extend(row.files);
             }

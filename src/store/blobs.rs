@@ -12,7 +12,7 @@ use crate::content::{Digest, FileRef, Level, Place, Tree};
 use crate::crash::crash_point;
 use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -38,20 +38,30 @@ impl Store {
         self.check_writable()?;
         let mut found = Vec::new();
         list(folder, "", level, &mut found).context("cannot take the outputs in")?;
-        let hashed: Result<Vec<(String, FileRef, PathBuf)>> =
-            found.into_par_iter().with_min_len(ALONE).map(|(name, path)| self.take(name, path)).collect();
-        let hashed = hashed?;
-        crash_point!("blob-written");
         let mut moves: BTreeMap<Digest, PathBuf> = BTreeMap::new();
         let mut tree = Tree { files: BTreeMap::new(), level };
-        for (name, mut file, path) in hashed {
-            if file.size < SMALL {
-                let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
-                file = self.put_bytes(&bytes)?;
-            } else if !self.hold.keep(&file.place.file, file.size) {
-                moves.insert(file.digest, path);
+        for found in found.chunks(FEW) {
+            let take = |(_, path): &(String, PathBuf)| self.take(path).map_err(|error| self.trouble(error));
+            // Who has few does not wait for the pool.
+            let taken: Vec<Taken> = match found.len() <= ALONE {
+                true => found.iter().map(take).collect::<Result<_>>()?,
+                false => found.par_iter().with_min_len(ALONE).map(take).collect::<Result<_>>()?,
+            };
+            crash_point!("blob-written");
+            let small: Vec<&[u8]> = taken.iter().filter_map(Taken::bytes).collect();
+            let mut small = self.put_small(&small)?.into_iter();
+            for ((name, _), taken) in found.iter().zip(taken) {
+                let file = match taken {
+                    Taken::Small(_) => small.next().context("a small file that was not packed")?,
+                    Taken::Large(file, path) => {
+                        if !self.hold.keep(&file.place.file, file.size) {
+                            moves.insert(file.digest, path);
+                        }
+                        file
+                    }
+                };
+                tree.files.insert(name.clone(), file);
             }
-            tree.files.insert(name, file);
         }
         self.name_blobs(&moves)?;
         Ok(tree)
@@ -59,16 +69,10 @@ impl Store {
 
     /// Writes bytes as a blob. It is at its place, and durable, after [`Store::sync`]; a small one is at its place at once.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<FileRef> {
-        let digest = Digest::of(bytes);
-        let size = bytes.len() as u64;
-        if size < SMALL {
-            if let Some(place) = self.packed(&digest)? {
-                return Ok(FileRef { digest, size, place });
-            }
-            self.check_writable()?;
-            let spots = self.packs.append(&[(Tag::Blob, digest, bytes)]).map_err(|error| self.trouble(error))?;
-            return Ok(FileRef { digest, size, place: spots[0].place() });
+        if (bytes.len() as u64) < SMALL {
+            return self.put_small(&[bytes])?.pop().context("a small blob that was not packed");
         }
+        let digest = Digest::of(bytes);
         let file = FileRef { digest, size: bytes.len() as u64, place: self.blob(&digest).into() };
         if lock(&self.pending).contains_key(&digest) || self.hold.keep(&file.place.file, file.size) {
             return Ok(file);
@@ -117,10 +121,28 @@ impl Store {
         Ok(place)
     }
 
-    /// Where a blob lies in a pack, if it does.
-    fn packed(&self, digest: &Digest) -> Result<Option<Place>> {
-        let mut found = self.packs.find_there(Tag::Blob, std::slice::from_ref(digest)).map_err(|error| self.trouble(error))?;
-        Ok(found.remove(digest).and_then(|spots| spots.first().map(super::pack::Spot::place)))
+    /// Writes small blobs, those that are not there, with one write; the answers are in the order of `blobs`. They are at their places at
+    /// once, and durable after [`Store::sync`].
+    pub(super) fn put_small(&self, blobs: &[&[u8]]) -> Result<Vec<FileRef>> {
+        if blobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let digests: Vec<Digest> = blobs.iter().map(|bytes| Digest::of(bytes)).collect();
+        let there = self.packs.find_there(Tag::Blob, &digests).map_err(|error| self.trouble(error))?;
+        let mut places: HashMap<Digest, Place> =
+            there.into_iter().filter_map(|(digest, spots)| Some((digest, spots.first()?.place()))).collect();
+        let mut entries: BTreeMap<Digest, &[u8]> = digests.iter().copied().zip(blobs.iter().copied()).collect();
+        entries.retain(|digest, _| !places.contains_key(digest));
+        if !entries.is_empty() {
+            self.check_writable()?;
+            let entries: Vec<(Tag, Digest, &[u8])> = entries.into_iter().map(|(digest, bytes)| (Tag::Blob, digest, bytes)).collect();
+            let spots = self.packs.append(&entries).map_err(|error| self.trouble(error))?;
+            places.extend(entries.iter().zip(spots).map(|((_, digest, _), spot)| (*digest, spot.place())));
+        }
+        let file = |(digest, bytes): (&Digest, &&[u8])| {
+            Some(FileRef { digest: *digest, size: bytes.len() as u64, place: places.get(digest)?.clone() })
+        };
+        digests.iter().zip(blobs).map(|one| file(one).context("a small blob that was not packed")).collect()
     }
 
     fn write_apart(&self, bytes: &[u8]) -> Result<PathBuf> {
@@ -141,7 +163,7 @@ impl Store {
             if Digest::of(&bytes) == *digest {
                 return Ok(Some(bytes));
             }
-            bad = Some(Damaged { path: spot.file.as_ref().clone(), what: format!("has other bytes at offset {} than it had", spot.at) });
+            bad = Some(Damaged { path: spot.file.to_path_buf(), what: format!("has other bytes at offset {} than it had", spot.at) });
         }
         if let Some(bad) = bad {
             bail!(bad);
@@ -165,21 +187,25 @@ impl Store {
         self.named("blobs", digest, "")
     }
 
-    /// Hashes one file of a finished folder, made read-only; a file with another name elsewhere is copied first.
-    fn take(&self, name: String, path: PathBuf) -> Result<(String, FileRef, PathBuf)> {
-        let go = || -> io::Result<(FileRef, PathBuf)> {
-            let mut path = path;
-            if fs::symlink_metadata(&path)?.nlink() > 1 {
-                let copy = self.session().map_err(io::Error::other)?.fresh("blob-");
-                fs::copy(&path, &copy)?;
-                path = copy;
-            }
+    /// One file of a finished folder: the bytes of a small one; another hashed and made read-only, or, where it has another name elsewhere,
+    /// a copy of it.
+    fn take(&self, path: &Path) -> io::Result<Taken> {
+        let there = fs::symlink_metadata(path)?;
+        let mut path = path.to_owned();
+        if there.nlink() > 1 && there.len() >= SMALL {
+            let copy = self.session().map_err(io::Error::other)?.fresh("blob-");
+            fs::copy(&path, &copy)?;
+            path = copy;
+        }
+        let is_readable = there.mode() & 0o400 != 0;
+        if there.len() >= SMALL || !is_readable {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o444))?;
-            let (digest, size) = hash(&path, &|_| {})?;
-            Ok((FileRef { digest, size, place: self.blob(&digest).into() }, path))
-        };
-        let (file, path) = go().map_err(|error| self.trouble(error))?;
-        Ok((name, file, path))
+        }
+        if there.len() < SMALL {
+            return fs::read(&path).map(Taken::Small);
+        }
+        let (digest, size) = hash(&path, &|_| {})?;
+        Ok(Taken::Large(FileRef { digest, size, place: self.blob(&digest).into() }, path))
     }
 
     /// Syncs files of this file system and gives them their names as blobs.
@@ -209,6 +235,19 @@ impl Store {
         files.par_iter().with_min_len(ALONE).try_for_each(|(digest, path)| name(digest, path)).map_err(|error| self.trouble(error))?;
         crash_point!("blob-renamed");
         Ok(())
+    }
+}
+
+/// A file of a finished folder.
+enum Taken {
+    Small(Vec<u8>),
+    /// And where its bytes lie until it has its name.
+    Large(FileRef, PathBuf),
+}
+
+impl Taken {
+    fn bytes(&self) -> Option<&[u8]> {
+        if let Self::Small(bytes) = self { Some(bytes) } else { None }
     }
 }
 
@@ -250,116 +289,4 @@ fn list(folder: &Path, prefix: &str, level: Level, found: &mut Vec<(String, Path
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Scratch;
-    use super::super::tests::new_store;
-    use super::*;
-
-    fn folder_of(store: &Store, files: &[(&str, &str)]) -> Scratch {
-        let scratch = store.scratch().unwrap();
-        for (name, text) in files {
-            let path = scratch.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
-        }
-        scratch
-    }
-
-    fn count_blobs(store: &Store) -> usize {
-        let folders = fs::read_dir(store.root().join("blobs")).unwrap();
-        folders.map(|folder| fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
-    }
-
-    /// Text that is no small blob.
-    fn long(text: &str) -> String {
-        format!("{text:20000}")
-    }
-
-    #[test]
-    fn a_folder_goes_in_and_comes_back() {
-        let (_folder, store) = new_store();
-        let files = [("index.tsv", "item\n"), ("a/one.png", &long("1")), ("a/two.png", &long("2")), ("b/one.png", &long("1"))];
-        let tree = store.put_folder(folder_of(&store, &files).path(), Level::Identified).unwrap();
-        assert_eq!(tree.files.keys().collect::<Vec<_>>(), ["a/one.png", "a/two.png", "b/one.png", "index.tsv"]);
-        for (name, text) in files {
-            assert_eq!(tree.read(name).unwrap(), text.as_bytes());
-            match tree.files[name].place.own() {
-                Some(path) => assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o444),
-                None => assert_eq!(name, "index.tsv"),
-            }
-        }
-        let manifest = store.put_tree(&tree).unwrap();
-        store.sync().unwrap();
-        assert_eq!((manifest, count_blobs(&store)), (tree.digest(), 2));
-        assert_eq!(store.tree(&manifest, Level::Identified).unwrap().unwrap(), tree);
-        assert_eq!(store.put_folder(folder_of(&store, &files).path(), Level::Identified).unwrap(), tree);
-        assert_eq!(count_blobs(&store), 2);
-        let own = store.own_file(&tree.files["index.tsv"]).unwrap();
-        assert_eq!((fs::read(&own).unwrap(), count_blobs(&store)), (b"item\n".to_vec(), 3));
-    }
-
-    #[test]
-    fn a_tree_with_a_lost_or_shortened_blob_is_gone_until_it_is_put_again() {
-        let (_folder, store) = new_store();
-        let files: Vec<(String, String)> = (0..100).map(|at| (format!("{at}"), long(&format!("text {at}")))).collect();
-        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let tree = store.put_folder(folder_of(&store, &files).path(), Level::Released).unwrap();
-        let manifest = store.put_tree(&tree).unwrap();
-        store.sync().unwrap();
-        fs::remove_file(&tree.files["7"].place.file).unwrap();
-        assert_eq!(store.tree(&manifest, Level::Released).unwrap(), None);
-        File::create(&tree.files["7"].place.file).unwrap();
-        assert_eq!(store.tree(&manifest, Level::Released).unwrap(), None);
-        store.put_folder(folder_of(&store, &files).path(), Level::Released).unwrap();
-        assert_eq!(store.tree(&manifest, Level::Released).unwrap(), Some(tree));
-        assert_eq!(store.tree(&Digest::of(b"never"), Level::Released).unwrap(), None);
-    }
-
-    #[test]
-    fn links_in_outputs_are_named_and_shared_files_are_copied() {
-        let (outside, store) = new_store();
-        let scratch = folder_of(&store, &[("a/x", "1")]);
-        std::os::unix::fs::symlink("x", scratch.path().join("a/y")).unwrap();
-        let error = store.put_folder(scratch.path(), Level::Released).unwrap_err();
-        assert!(format!("{error:#}").contains("`a/y` is a link"), "{error:#}");
-
-        let theirs = outside.path().join("theirs");
-        File::create(&theirs).unwrap().write_all(b"mine").unwrap();
-        let scratch = store.scratch().unwrap();
-        fs::hard_link(&theirs, scratch.path().join("x")).unwrap();
-        let tree = store.put_folder(scratch.path(), Level::Released).unwrap();
-        File::create(&theirs).unwrap().write_all(b"changed").unwrap();
-        assert_eq!(tree.read("x").unwrap(), b"mine");
-    }
-
-    #[test]
-    fn bytes_get_their_name_only_by_a_sync() {
-        let (_folder, store) = new_store();
-        let file = store.put_bytes(long("row").as_bytes()).unwrap();
-        assert!(!file.place.file.exists());
-        assert_eq!(store.read_blob(&file.digest).unwrap().unwrap(), long("row").as_bytes());
-        std::thread::scope(|scope| {
-            for at in 0..4 {
-                let store = &store;
-                scope.spawn(move || {
-                    (0..50).for_each(|number| drop(store.put_bytes(long(&format!("{}", number * (at % 2))).as_bytes()).unwrap()));
-                    store.sync().unwrap();
-                });
-            }
-        });
-        assert!(file.place.file.exists());
-        assert_eq!(count_blobs(&store), 51);
-    }
-
-    #[test]
-    fn a_blob_with_other_bytes_is_damage() {
-        let (_folder, store) = new_store();
-        let file = store.put_bytes(long("right").as_bytes()).unwrap();
-        store.sync().unwrap();
-        fs::remove_file(&file.place.file).unwrap();
-        File::create(&file.place.file).unwrap().write_all(b"wrong").unwrap();
-        assert!(store.read_blob(&file.digest).unwrap_err().downcast_ref::<Damaged>().is_some());
-        let file = store.put_bytes(b"no manifest").unwrap();
-        assert!(store.tree(&file.digest, Level::Released).unwrap_err().downcast_ref::<Damaged>().is_some());
-    }
-}
+mod tests;

@@ -23,6 +23,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const YOUNG: Duration = Duration::from_secs(3);
 /// A file that changes while it is read is tried so often.
 const TRIES: usize = 3;
+/// So few files are not shared out in the pool.
+const FEW: usize = 64;
 
 /// What tells, without reading it, that a file is the one it was. Times in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +97,7 @@ impl Store {
     pub fn hash_files(&self, files: &[PathBuf], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Hashed>> {
         let failed = |at: usize, error: &io::Error| Unreadable { at, of: files.len(), reason: error.to_string() };
         let stamps: Result<Vec<Stamp>, Unreadable> =
-            files.par_iter().with_min_len(64).enumerate().map(|(at, path)| Stamp::of(path).map_err(|error| failed(at, &error))).collect();
+            files.par_iter().with_min_len(FEW).enumerate().map(|(at, path)| Stamp::of(path).map_err(|error| failed(at, &error))).collect();
         let stamps = stamps?;
         let mut answer: Vec<Option<Hashed>> = vec![None; files.len()];
         let mut missing = Vec::new();
@@ -132,7 +134,11 @@ impl Store {
     pub fn moved<'a>(&self, files: impl IntoIterator<Item = (&'a Path, &'a Stamp)>) -> Vec<&'a Path> {
         let files: Vec<(&Path, &Stamp)> = files.into_iter().collect();
         let moved = |(path, stamp): &(&'a Path, &Stamp)| !Stamp::of(path).is_ok_and(|now| now == **stamp);
-        files.into_par_iter().with_min_len(64).filter(moved).map(|(path, _)| path).collect()
+        // Who has few does not wait for the pool.
+        match files.len() <= FEW {
+            true => files.into_iter().filter(moved).map(|(path, _)| path).collect(),
+            false => files.into_par_iter().with_min_len(FEW).filter(moved).map(|(path, _)| path).collect(),
+        }
     }
 
     /// What was hashed, read from the index by who asks first.

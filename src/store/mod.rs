@@ -22,6 +22,7 @@
 //! ```
 
 mod audit;
+mod beside;
 mod blobs;
 mod claims;
 mod clock;
@@ -165,27 +166,6 @@ impl Store {
         Scratch::new(self.session()?).map_err(|error| self.trouble(error))
     }
 
-    /// Where the folder kept under a key lies; it may not be there.
-    pub fn state_path(&self, key: &Digest) -> PathBuf {
-        self.root.join("state").join(key.to_string())
-    }
-
-    /// The folder kept under a key until its task succeeds; created where absent.
-    pub fn state(&self, key: &Digest) -> Result<PathBuf> {
-        self.check_writable()?;
-        let folder = self.state_path(key);
-        fs::create_dir_all(&folder).map_err(|error| self.trouble(error))?;
-        Ok(folder)
-    }
-
-    /// Removes the state folder of a key, if there.
-    pub fn forget_state(&self, key: &Digest) -> Result<()> {
-        match fs::remove_dir_all(self.state_path(key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.trouble(error)),
-            _ => Ok(()),
-        }
-    }
-
     /// Moves a blob aside that somebody wrote to: as if it were gone, but kept to be looked at.
     pub fn set_aside(&self, blob: &Path) -> Result<()> {
         let folder = self.root.join("damaged");
@@ -197,23 +177,6 @@ impl Store {
             }
         };
         aside().map_err(|error| self.trouble(error))
-    }
-
-    /// Where the log of a task with this key lies; it may not be there.
-    pub fn log_path(&self, key: &Digest) -> PathBuf {
-        self.named("logs", key, ".log")
-    }
-
-    /// A new, empty log for a key; an older one is replaced. What is written goes to its end, where programs write too.
-    pub fn log_file(&self, key: &Digest) -> Result<fs::File> {
-        self.check_writable()?;
-        let path = self.log_path(key);
-        let create = || {
-            files::make_parent(&path)?;
-            fs::File::create(&path)?;
-            fs::File::options().append(true).open(&path)
-        };
-        create().map_err(|error| self.trouble(error))
     }
 
     fn named(&self, folder: &str, digest: &Digest, suffix: &str) -> PathBuf {
@@ -382,19 +345,5 @@ mod tests {
         assert!(!path.exists());
         drop(store);
         assert_eq!(fs::read_dir(folder.path().join("cache/tmp")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn state_and_logs_have_places() {
-        let (_folder, store) = new_store();
-        let key = Digest::of(b"key");
-        let state = store.state(&key).unwrap();
-        fs::File::create(state.join("weights")).unwrap();
-        assert_eq!(store.state(&key).unwrap(), state);
-        store.forget_state(&key).unwrap();
-        store.forget_state(&key).unwrap();
-        assert!(!state.exists());
-        drop(store.log_file(&key).unwrap());
-        assert!(store.log_path(&key).exists());
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 pub(super) const MAGIC: &[u8; 16] = b"tomograph pack 1";
@@ -47,14 +47,14 @@ impl Tag {
 /// Where a payload lies.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Spot {
-    pub(super) file: Arc<PathBuf>,
+    pub(super) file: Arc<Path>,
     pub(super) at: u64,
     pub(super) length: u32,
 }
 
 impl Spot {
     pub(super) fn place(&self) -> Place {
-        Place { file: self.file.as_ref().clone(), at: Some(self.at) }
+        Place { file: self.file.clone(), at: Some(self.at) }
     }
 
     /// The payload; none where its pack is gone.
@@ -77,7 +77,7 @@ impl Spot {
 }
 
 /// The packs of spots, each opened once; none for one that is gone.
-pub(super) fn open_packs<'s>(spots: impl IntoIterator<Item = &'s Spot>) -> HashMap<Arc<PathBuf>, Option<File>> {
+pub(super) fn open_packs<'s>(spots: impl IntoIterator<Item = &'s Spot>) -> HashMap<Arc<Path>, Option<File>> {
     let mut files = HashMap::new();
     for spot in spots {
         if !files.contains_key(&spot.file) {

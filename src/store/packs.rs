@@ -15,13 +15,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// So many entries, or so long, may wait for a sync: what a power cut may take back. A kill takes nothing that was appended.
 const BATCH: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(2);
+/// More than so many entries that the index has are not remembered beside it.
+const FRESH: usize = 1 << 16;
 /// So often a payload is looked for whose pack is gone: packs are collected while others read.
 pub(super) const TRIES: usize = 3;
 /// The end of a pack's name.
@@ -39,7 +41,7 @@ struct Inner {
     /// Whether the index has been brought up to what the packs hold.
     caught_up: bool,
     /// Packs by their number in the index.
-    files: HashMap<i64, Arc<PathBuf>>,
+    files: HashMap<i64, Arc<Path>>,
     /// Packs of others and their lengths when last looked at.
     lengths: BTreeMap<String, u64>,
     writer: Option<Writer>,
@@ -48,12 +50,12 @@ struct Inner {
 /// The pack this process appends to.
 struct Writer {
     name: String,
-    path: Arc<PathBuf>,
+    path: Arc<Path>,
     file: File,
     end: u64,
     /// Up to here the index knows the pack; 0 for a new one.
     indexed: u64,
-    /// Appended, and not in the index yet.
+    /// Appended, and not in the index yet, or not long since: what a run has just made is what it reads most.
     fresh: HashMap<(Tag, Digest), Vec<Spot>>,
     waiting: Vec<Entry>,
     synced: Instant,
@@ -126,20 +128,25 @@ impl Packs {
                 }
             }
         }
-        if inner.files.is_empty() {
+        // Of a blob, or of what an item gave, any will do; of records all.
+        let rest: Vec<Digest> = keys.iter().filter(|key| tag == Tag::Record || !found.contains_key(key)).copied().collect();
+        if inner.files.is_empty() || rest.is_empty() {
             return Ok(found);
         }
-        let mut entries = self.index.entries(tag, keys);
+        let mut entries = self.index.entries(tag, &rest);
         if entries.iter().any(|entry| !inner.files.contains_key(&entry.pack)) {
             // Another process moved them to a pack that is not known here.
             inner.caught_up = false;
             self.catch_up(&mut inner)?;
-            entries = self.index.entries(tag, keys);
+            entries = self.index.entries(tag, &rest);
         }
         for entry in entries {
             if let Some(file) = inner.files.get(&entry.pack) {
                 let spot = Spot { file: file.clone(), at: entry.at, length: entry.length };
-                found.entry(entry.key).or_default().push(spot);
+                let spots = found.entry(entry.key).or_default();
+                if !spots.contains(&spot) {
+                    spots.push(spot);
+                }
             }
         }
         Ok(found)
@@ -161,7 +168,7 @@ impl Packs {
         let mut tries = TRIES;
         loop {
             let found = self.find_all(tag, keys)?;
-            let files: HashSet<&PathBuf> = found.values().flatten().map(|spot| &*spot.file).collect();
+            let files: HashSet<&Path> = found.values().flatten().map(|spot| &*spot.file).collect();
             tries -= 1;
             if tries == 0 || files.into_iter().all(|file| file.exists()) {
                 return Ok(found);
@@ -220,7 +227,7 @@ impl Packs {
                     self.index.take_pack(&name, &entries, end)
                 }
             };
-            inner.files.insert(number, Arc::new(path));
+            inner.files.insert(number, path.into());
         }
         for (number, _) in known.into_values() {
             self.index.forget_pack(number);
@@ -271,7 +278,7 @@ impl Packs {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         files::sync_folder(&self.folder)?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        Ok(Writer::new(name, Arc::new(path), file, MAGIC.len() as u64))
+        Ok(Writer::new(name, path.into(), file, MAGIC.len() as u64))
     }
 
     fn settle(&self, inner: &mut Inner) -> io::Result<()> {
@@ -282,7 +289,9 @@ impl Packs {
         inner.files.insert(number, writer.path.clone());
         writer.indexed = writer.end;
         writer.waiting.clear();
-        writer.fresh.clear();
+        if writer.fresh.len() > FRESH {
+            writer.fresh.clear();
+        }
         writer.synced = Instant::now();
         Ok(())
     }
@@ -296,7 +305,7 @@ impl Drop for Packs {
 }
 
 impl Writer {
-    fn new(name: String, path: Arc<PathBuf>, file: File, end: u64) -> Self {
+    fn new(name: String, path: Arc<Path>, file: File, end: u64) -> Self {
         Self { name, path, file, end, indexed: 0, fresh: HashMap::new(), waiting: Vec::new(), synced: Instant::now() }
     }
 

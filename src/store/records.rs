@@ -156,7 +156,7 @@ impl Store {
         spots.sort_by(|one, other| (&one.file, one.at).cmp(&(&other.file, other.at)));
         for spot in spots {
             let Some(bytes) = read(&spot).map_err(|error| self.trouble(error))? else { continue };
-            let damaged = |what: String| Damaged { path: spot.file.as_ref().clone(), what: format!("{what}, at offset {}", spot.at) };
+            let damaged = |what: String| Damaged { path: spot.file.to_path_buf(), what: format!("{what}, at offset {}", spot.at) };
             match serde_json::from_slice::<Record>(&bytes) {
                 Ok(record) if record.key == *key && record.version == Record::VERSION => records.push(Arc::new(record)),
                 Ok(record) if record.version == Record::VERSION => {

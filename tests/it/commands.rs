@@ -10,6 +10,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_is_in_no_key_runs_nothing_again,
         a_state_folder_lasts_until_success,
         progress_is_passed_on,
+        words_are_kept_and_silence_leaves_no_log,
+        what_a_program_leaves_running_holds_nobody_up,
+        every_command_finds_its_folder_empty,
         outputs_are_what_they_say,
         people_s_data_stays_out_of_what_is_said_of_outputs,
     ]
@@ -93,6 +96,39 @@ fn progress_is_passed_on() {
         .map(|object| format!("{} {}/{} {}", object["task"], object["done"], object["of"], object["text"]))
         .collect();
     assert_eq!(steps.last().map(String::as_str), Some("\"x[seed=7]\" 3/3 \"step 3\""), "{}", output.text());
+}
+
+fn words_are_kept_and_silence_leaves_no_log() {
+    let space = space("\"x\"", "", "[ -e quiet ] || { seq 30000; echo oops >&2; }\nprintf 'ok\\n' > \"$1\"\n");
+    let log = |line: &str| space.run(line).success().objects().into_iter().find(|object| object["event"] == "task").unwrap()["log"].clone();
+    let path = log("run x.toml --json");
+    let text = space.read(path.as_str().unwrap());
+    assert!(text.starts_with("x[seed=7] started ") && text.contains("\nbecause first run\n1\n2\n"), "{text:.300}");
+    assert!(text.contains("\n29999\n30000\noops\ndone in "), "{} bytes", text.len());
+    space.write("quiet", "");
+    assert_eq!(log("run x.toml --again x --json"), serde_json::Value::Null);
+    assert!(!space.path(path.as_str().unwrap()).exists(), "what it said before is not what it said now");
+}
+
+fn what_a_program_leaves_running_holds_nobody_up() {
+    let space = space("\"x\"", "", "setsid sleep 60 &\necho $! > pid\nprintf 'ok\\n' > \"$1\"\n");
+    let begun = std::time::Instant::now();
+    space.run("run x.toml").success();
+    assert!(begun.elapsed().as_secs() < 30);
+    let _ = space.command("kill").arg(space.read("pid").trim()).status();
+}
+
+/// Ten cells, one after the other, each of which leaves what it likes beside and in its output.
+fn every_command_finds_its_folder_empty() {
+    let script = "out=$(dirname \"$1\")\n[ -z \"$(ls -A \"$out\")\" ] || exit 8\n[ \"$(ls -A \"$out/..\")\" = \"$(printf '.files\\nout')\" ] || exit 9\n\
+                  echo \"$out\" >> folders\nprintf 'ok\\n' > \"$1\"\nmkdir \"$out/../more\"\necho x > \"$out/../.files/x\"\n\
+                  [ \"$(wc -l < folders)\" != 4 ] || chmod 700 \"$out\" \"$out/..\"\n";
+    let space = space("\"x\"", "", script);
+    space.replace("x.toml", "seed = [7]", "seed = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]");
+    space.run("run x.toml -j 1").success();
+    let folders = space.read("folders");
+    assert_eq!(folders.lines().collect::<std::collections::BTreeSet<_>>().len(), 10, "no path is used twice\n{folders}");
+    assert_eq!(std::fs::read_dir(space.path("cache/tmp")).unwrap().count(), 0);
 }
 
 /// Runs a stage that declares `artifact` and leaves what the script writes to the folder or file `$1`.

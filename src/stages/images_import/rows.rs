@@ -2,10 +2,10 @@
 
 use super::{ImagesImport, MASK};
 use crate::content::FileRef;
-use crate::stage::{Item, ItemFile, Items as _, Part, item_name};
+use crate::stage::{Item, ItemFile, Items as _, Part, Values, item_name};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Where the named columns stand.
 struct Columns {
@@ -17,7 +17,7 @@ struct Columns {
 
 impl Columns {
     /// All columns but the file's and the item's, under the names that the index uses.
-    fn carry(&self, table: &Table, row: &[String]) -> BTreeMap<String, String> {
+    fn carry(&self, table: &Table, row: &[String]) -> Values {
         let renamed = |at: usize| self.named.iter().any(|(_, place)| *place == Some(at));
         let kept = |at: usize, name: &str| {
             !name.is_empty()
@@ -28,8 +28,8 @@ impl Columns {
                 && !ImagesImport::WRITES.contains(&name)
         };
         let others =
-            table.columns.iter().enumerate().filter(|(at, name)| kept(*at, name)).map(|(at, name)| (name.clone(), row[at].clone()));
-        let named = self.named.iter().map(|(name, at)| ((*name).to_owned(), at.map(|at| row[at].clone()).unwrap_or_default()));
+            table.columns.iter().enumerate().filter(|(at, name)| kept(*at, name)).map(|(at, name)| (name.as_str(), row[at].as_str()));
+        let named = self.named.iter().map(|(name, at)| (*name, at.map(|at| row[at].as_str()).unwrap_or_default()));
         others.chain(named).collect()
     }
 }
