@@ -64,6 +64,10 @@ impl Screen {
                 self.line(&format!("retry {number}/{of} of {task} in {seconds:.1} s: {message}"), &value);
             }
             Event::Remark { text } => self.line(&text, &serde_json::json!({"event": "remark", "message": text})),
+            Event::Revived => {
+                self.ended = self.ended.saturating_sub(1);
+                self.cached = self.cached.saturating_sub(1);
+            }
             Event::Published { path } => self.line(&format!("published {path}"), &serde_json::json!({"event": "published", "path": path})),
             Event::Ended { task, outcome, seconds, message, log } => {
                 self.ended += 1;

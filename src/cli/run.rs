@@ -76,7 +76,7 @@ impl RunArgs {
 
 pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Kept::new(Project::open(&args.selection, kinds)?);
-    crate::run::size_pool(jobs(args, &project));
+    crate::run::size_pool(jobs(args, &project))?;
     let only = project.find(&args.selection.only)?;
     let reveals = args.reveal.is_allowed()?;
     if let Some(name) = &args.name {

@@ -8,6 +8,7 @@ mod filled;
 pub mod forecast;
 pub mod key;
 mod levels;
+mod moved;
 mod order;
 pub mod reason;
 mod sidecar;
@@ -23,7 +24,7 @@ pub use tested::Tested;
 use crate::content::{Digest, Level, Tree};
 use crate::pipeline::{Action, Command, Edge, Origin, Pipeline, SourceId, Task, TaskId};
 use crate::store::{Ledger, OutputRecord, Record, Store};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use key::{CommandKey, KeyManifest, PartKey};
 use rayon::prelude::*;
 use reason::Reason;
@@ -232,23 +233,6 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Says which source file read by a task is the first that moved since it was hashed, or came since (DESIGN rule 2).
-    pub fn moved_source(&self, id: TaskId) -> Option<String> {
-        let mut seen = BTreeSet::new();
-        for edge in self.pipeline.tasks[id.0].inputs.values().flatten() {
-            let Origin::Source { source, .. } = edge.origin else { continue };
-            if !seen.insert(source) {
-                continue;
-            }
-            if let Some(moved) =
-                self.sources[source.0].as_ref().and_then(|found| found.moved(self.store, &self.root, &self.pipeline.sources[source.0]))
-            {
-                return Some(format!("source `{}`: {moved}", self.pipeline.sources[source.0].title()));
-            }
-        }
-        None
-    }
-
     /// Everything the result of a task depends on; `None` while an input is open.
     pub fn manifest(&self, id: TaskId, outcomes: &[Outcome]) -> Result<Option<KeyManifest>> {
         let task = &self.pipeline.tasks[id.0];
@@ -300,28 +284,12 @@ impl<'a> Planner<'a> {
     }
 
     fn command_manifest(&self, task: &Task, command: &Command) -> Result<KeyManifest> {
-        let mut code = BTreeMap::new();
-        for pattern in &command.code {
-            let files = crate::store::sources::walk(&self.root, pattern)?.unwrap_or_default();
-            if files.is_empty() {
-                bail!(Unready(format!(
-                    "stage `{}`: `code` names `{pattern}`, which matches nothing in {}",
-                    task.stage,
-                    self.root.display()
-                )));
-            }
-            let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
-            for (place, hashed) in places.iter().zip(self.store.hash_files(&places, &|_, _| ())?) {
-                let path = place.strip_prefix(&self.root).unwrap_or(place);
-                code.insert(path.to_string_lossy().into_owned(), hashed.digest);
-            }
-        }
         let mut manifest = KeyManifest::new("command", 1, command.params.clone());
         manifest.command = Some(CommandKey {
             argv: command.argv.iter().map(|pieces| crate::pipeline::show_pieces(pieces)).collect(),
             env: command.env.clone(),
             map: command.map.clone(),
-            code,
+            code: self.code_of(&task.stage, command)?,
             outputs: task.outputs.iter().map(|output| (output.port.clone(), output.artifact.to_string())).collect(),
             coordinates: task.cell.clone(),
         });

@@ -10,7 +10,7 @@ use crate::store::{Hashed, Stamp, Store, Unreadable};
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The files of a source as they were when it was looked at.
 pub(super) struct SourceTree {
@@ -19,6 +19,8 @@ pub(super) struct SourceTree {
     stamps: Vec<Stamp>,
     /// The keys of results that it is: of what another pipeline left, or what lies beside its files tells of.
     pub(super) keys: BTreeSet<Digest>,
+    /// The place of each of its files → where its stamp stands; made when first asked.
+    places: OnceLock<HashMap<PathBuf, usize>>,
     /// What references named so far.
     parts: Mutex<HashMap<Option<String>, Option<SourcePart>>>,
 }
@@ -58,7 +60,7 @@ impl SourceTree {
     }
 
     fn new(tree: Tree, stamps: Vec<Stamp>, keys: BTreeSet<Digest>) -> Self {
-        Self { tree: Arc::new(tree), stamps, keys, parts: Mutex::default() }
+        Self { tree: Arc::new(tree), stamps, keys, places: OnceLock::new(), parts: Mutex::default() }
     }
 
     /// The part of the source that a reference names, made once.
@@ -107,6 +109,17 @@ impl SourceTree {
         let (files, _) = set_apart(source, walked.unwrap_or_default());
         let (added, _) = files.iter().find(|(path, _)| !self.tree.files.contains_key(path))?;
         Some(format!("{} was added", self.tree.shown(added)))
+    }
+
+    /// The same of the one file at `place`, where it is of this source.
+    pub(super) fn moved_file(&self, place: &Path) -> Option<String> {
+        let files = || self.tree.files.values().zip(&self.stamps).enumerate();
+        let places = self.places.get_or_init(|| files().map(|(at, (file, _))| (file.place.file.clone(), at)).collect());
+        let at = *places.get(place)?;
+        if Stamp::of(place).is_ok_and(|now| now == self.stamps[at]) {
+            return None;
+        }
+        self.tree.files.keys().nth(at).map(|path| format!("{} changed", self.tree.shown(path)))
     }
 }
 

@@ -192,7 +192,9 @@ impl Layout {
                     job.state.clone()
                 }
             };
-            text.push_str(path.to_str().ok_or_else(|| anyhow!("the store's path is not UTF-8"))?);
+            text.push_str(path.to_str().ok_or_else(|| {
+                anyhow!("the store's path is not UTF-8, so no program can be told of it: name another place in tomograph.local.toml")
+            })?);
         }
         Ok(text)
     }

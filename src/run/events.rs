@@ -50,6 +50,8 @@ pub enum Event {
         of: u32,
         rest: Duration,
     },
+    /// A task that had ended as cached runs after all: its bytes are gone, and another task needs them.
+    Revived,
     Ended {
         task: String,
         outcome: Ended,

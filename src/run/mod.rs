@@ -54,7 +54,7 @@ use crate::pipeline::TaskId;
 use crate::plan::{Known, Outcome, Planner};
 use crate::stage::Note;
 use crate::store::{Record, RunLog};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use children::Children;
 use queue::{Queue, Queued};
 use resources::{Resources, Room};
@@ -174,9 +174,12 @@ struct Loop<'a> {
 }
 
 /// Makes the one pool for the items of all tasks as large as `-j` says. To be called before anything else uses the pool.
-pub fn size_pool(jobs: usize) {
-    // A pool that is there already, as in tests, keeps its size.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(jobs).build_global();
+pub fn size_pool(jobs: usize) -> Result<()> {
+    match rayon::ThreadPoolBuilder::new().num_threads(jobs).build_global() {
+        // The system refused. A pool that is there already, as in tests, has no source and keeps its size.
+        Err(error) if std::error::Error::source(&error).is_some() => Err(error).context(start::NO_THREAD),
+        _ => Ok(()),
+    }
 }
 
 /// Runs every wanted task of `planner`, telling `watch`; a raised `interrupted` stops it.

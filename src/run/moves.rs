@@ -136,6 +136,7 @@ impl<'a> Loop<'a> {
             if self.states[need.0] == State::Done {
                 self.states[need.0] = State::Wanted;
                 self.summary.cached = self.summary.cached.saturating_sub(1);
+                (self.watch)(Event::Revived);
                 self.revived.insert(*need, self.title(id));
                 self.ready.push_back(*need);
             }

@@ -8,7 +8,7 @@ use super::items::{Items, Treated};
 use super::quarantine::quarantine_of;
 use super::task::{Job, Made};
 use super::turns;
-use crate::content::{Level, Tree};
+use crate::content::{FileRef, Level, Tree};
 use crate::crash::panic_point;
 use crate::panics::caught;
 use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Part, QUARANTINE, Row, Work};
@@ -143,6 +143,7 @@ pub(super) fn treat(job: &Job, what: &What, map: &dyn MapWork, item_ports: &[&st
 
 /// The items of one task, and what is known of them.
 pub(super) struct Known<'j> {
+    job: &'j Job<'j>,
     what: &'j What<'j>,
     map: &'j dyn MapWork,
     /// Sorted by name.
@@ -153,6 +154,8 @@ pub(super) struct Known<'j> {
     before: u64,
     /// The whole ports.
     whole: Inputs,
+    /// Those files of theirs that are not in the store, so that somebody may change them.
+    apart: Vec<FileRef>,
     cache: Items<'j>,
 }
 
@@ -169,7 +172,9 @@ impl<'j> Known<'j> {
             job.note(Note::Log(format!("{before} of {count} items were treated before")));
             job.note(Note::Progress { done: before, of: count as u64, text: String::new() });
         }
-        Ok(Self { what, map, items, treated, before, whole, cache })
+        let files = whole.0.values().flatten().flat_map(|part| part.tree.files.values());
+        let apart = files.filter(|file| !file.place.file.starts_with(job.store.root())).cloned().collect();
+        Ok(Self { job, what, map, items, treated, before, whole, apart, cache })
     }
 
     /// The places of the items of which nothing is known.
@@ -177,8 +182,12 @@ impl<'j> Known<'j> {
         (0..self.items.len()).filter(|at| self.treated[*at].is_none()).collect()
     }
 
-    /// Keeps what became of the item at `at`.
+    /// Keeps what became of the item at `at`, unless that was made of other bytes than its key says.
     pub(super) fn keep(&self, at: usize, each: Each) -> Result<Treated> {
+        let files = self.items[at].files.iter().map(|file| &file.file);
+        if let Some(moved) = (self.job.moved)(&mut files.chain(&self.apart))? {
+            bail!("{moved} while the task ran, so what was made of it is not kept; run again");
+        }
         self.cache.keep(at, &self.items[at], each)
     }
 

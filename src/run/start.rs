@@ -18,10 +18,14 @@ use crate::stage::{Inputs, Note, Work};
 use crate::store::{OutputRecord, Published, Record};
 use anyhow::{Context as _, Result, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Instant;
+
+/// What is said where the system starts no thread.
+pub(super) const NO_THREAD: &str =
+    "cannot start a thread: too many processes run (`ulimit -u`, or what the container may have); -j 1 needs fewest";
 
 /// What starting a task takes.
 pub(super) struct Starter<'scope, 'env, 'a> {
@@ -36,7 +40,10 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
     /// Starts a task; its end arrives as [`Message::Ended`].
     pub(super) fn start(&self, planner: &'a Planner<'a>, options: &'a Options, id: TaskId, queued: Queued, inputs: Inputs, room: Room) {
         let (children, sandboxes, cancelled, sender) = (self.children, self.sandboxes, self.cancelled, self.sender.clone());
-        self.scope.spawn(move || {
+        let (give, given) = channel::<(Queued, Inputs, Room)>();
+        let answer = sender.clone();
+        let carry_out = move || {
+            let Ok((queued, inputs, room)) = given.recv() else { return };
             let started = Instant::now();
             let work = Carried { planner, options, id, children, sandboxes, cancelled, sender: &sender };
             let (done, log) = match Log::begin(planner.store, &queued.key, queued.tries > 0) {
@@ -49,7 +56,15 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
             };
             let seconds = started.elapsed().as_secs_f64();
             let _ = sender.send(Message::Ended(id, Box::new(End { result, items_ran, seconds, log, room, queued })));
-        });
+        };
+        // What the thread needs is given to it when it is there, so that it is still at hand where it is not.
+        match std::thread::Builder::new().spawn_scoped(self.scope, carry_out) {
+            Ok(_) => drop(give.send((queued, inputs, room))),
+            Err(error) => {
+                let result = Err(error).context(NO_THREAD);
+                let _ = answer.send(Message::Ended(id, Box::new(End { result, items_ran: 0, seconds: 0.0, log: None, room, queued })));
+            }
+        }
     }
 }
 
@@ -109,6 +124,7 @@ impl Carried<'_, '_> {
             cancelled: self.cancelled,
             anew: queued.reasons.contains(&Reason::Again),
             notes: Box::new(note),
+            moved: Box::new(|files| self.planner.moved_among(self.id, &queued.manifest, files)),
         };
         let result = self.make(&job, queued, slot).and_then(|made| {
             let items_ran = made.items_ran;
@@ -192,7 +208,7 @@ impl Carried<'_, '_> {
         warnings: &Mutex<Vec<String>>,
     ) -> Result<Record> {
         let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
-        if let Some(moved) = self.planner.moved_source(self.id) {
+        if let Some(moved) = self.planner.moved(self.id, &queued.manifest)? {
             bail!("{moved} while the task ran, so its result was not stored; run again");
         }
         let mut outputs = std::collections::BTreeMap::new();
@@ -239,9 +255,19 @@ impl Carried<'_, '_> {
             Published::Same(standing) => standing,
             Published::Differs(standing) if !must_equal(&task.action, &standing, &record) => {
                 store.publish_variant(&record)?;
+                // Who asked for it again is told in the end.
+                if !job.anew {
+                    let differences = differences(&standing, &record);
+                    let what = "which are kept as a variant; what was made from the first stays as it is";
+                    job.note(Note::Warning(format!("made again, it gave other bytes for the same key, {what}: {differences}")));
+                }
                 record
             }
-            Published::Differs(standing) => bail!("{}", differs(&standing, &record)),
+            Published::Differs(standing) => bail!(
+                "made again, {} gave other bytes for the same key: {}; the kind should be exact, so this is a bug",
+                record.kind,
+                differences(&standing, &record)
+            ),
         };
         crate::crash::crash_point!("recorded");
         store.forget_state(&queued.key)?;
@@ -261,8 +287,8 @@ fn must_equal(action: &Action, standing: &Record, made: &Record) -> bool {
     !kind.work.is_torch() || (made.device == "cpu" && place(standing) == place(made))
 }
 
-/// An exact kind that gives other bytes for the same key is a bug worth hearing of.
-fn differs(standing: &Record, made: &Record) -> String {
+/// Which outputs have other bytes.
+fn differences(standing: &Record, made: &Record) -> String {
     let ports = made.outputs.iter().filter(|(port, output)| standing.outputs.get(*port) != Some(output));
     let list: Vec<String> = ports
         .map(|(port, output)| {
@@ -270,5 +296,5 @@ fn differs(standing: &Record, made: &Record) -> String {
             format!("output `{port}` was {before} and is now {}", output.manifest.short())
         })
         .collect();
-    format!("made again, {} gave other bytes for the same key: {}; the kind should be exact, so this is a bug", made.kind, list.join(", "))
+    list.join(", ")
 }

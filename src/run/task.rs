@@ -1,7 +1,7 @@
 //! One task made ready to be carried out, and what comes of it.
 
 use super::log::Log;
-use crate::content::{Digest, Level, Tree};
+use crate::content::{Digest, FileRef, Level, Tree};
 use crate::stage::{Coordinates, Inputs, Note};
 use crate::store::Store;
 use anyhow::{Result, ensure};
@@ -32,7 +32,12 @@ pub(super) struct Job<'a> {
     /// Whether it is repeated for a comparison: no item counts as known.
     pub(super) anew: bool,
     pub(super) notes: Box<dyn Fn(Note) + Send + Sync + 'a>,
+    /// What a message says where one of these files, or the code, is not what it was when the task's key was made.
+    pub(super) moved: Box<Moved<'a>>,
 }
+
+/// See [`Job::moved`].
+pub(super) type Moved<'a> = dyn Fn(&mut dyn Iterator<Item = &FileRef>) -> Result<Option<String>> + Send + Sync + 'a;
 
 impl<'a> Job<'a> {
     /// The same task with other inputs and a state folder of its own.
@@ -55,6 +60,7 @@ impl<'a> Job<'a> {
             cancelled: self.cancelled,
             anew: self.anew,
             notes: Box::new(|note| self.note(note)),
+            moved: Box::new(|files| (self.moved)(files)),
         }
     }
 

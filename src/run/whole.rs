@@ -108,6 +108,7 @@ mod tests {
                 anew: false,
                 cancelled: &cancelled,
                 notes: Box::new(|_| ()),
+                moved: Box::new(|_| Ok(None)),
             };
             carry_out(&job, &KIND, &params).unwrap_err().to_string()
         };

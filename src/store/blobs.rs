@@ -17,6 +17,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::Builder;
 
 /// Up to so many files are synced each; above, one `syncfs` is cheaper, although it waits for all that others left unwritten
 /// (seconds on a busy disk).
@@ -258,7 +259,8 @@ fn sync_each(files: &[&PathBuf]) -> io::Result<()> {
     }
     std::thread::scope(|scope| {
         let share = files.len().div_ceil(SYNCERS).max(1);
-        let threads: Vec<_> = files.chunks(share).map(|files| scope.spawn(move || sync(files))).collect();
+        let shares = files.chunks(share).map(|files| Builder::new().spawn_scoped(scope, move || sync(files)));
+        let threads: Vec<_> = shares.collect::<io::Result<_>>()?;
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a sync was interrupted"))))
     })
 }

@@ -24,10 +24,34 @@ pub fn utc(moment: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
+/// `20261123T191122042917`: to the microsecond, so that names which begin so sort by time. Where the clock was set back it is the one that
+/// follows the `last` name's, so that a later name is a later one all the same.
+pub(super) fn stamp_after(moment: SystemTime, last: Option<&str>) -> String {
+    let compact: String = utc(moment).chars().filter(|one| one.is_ascii_alphanumeric() && *one != 'Z').collect();
+    let micros = moment.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_micros() % 1000;
+    let stamp = format!("{compact}{micros:03}");
+    let next = |last: &str| {
+        let (day, time) = last.split_once('-')?.0.split_once('T')?;
+        Some(format!("{day}T{:0width$}", time.parse::<u64>().ok()?.checked_add(1)?, width = time.len()))
+    };
+    last.filter(|last| *last >= stamp.as_str()).and_then(next).unwrap_or(stamp)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_later_name_sorts_later_though_the_clock_was_set_back() {
+        let stamp = |seconds: u64, last: Option<&str>| stamp_after(UNIX_EPOCH + Duration::from_micros(seconds * 1_000_000 + 42_917), last);
+        assert_eq!(stamp(951_782_399, None), "20000228T235959042917");
+        for seconds in [951_782_399, 0] {
+            assert_eq!(stamp(seconds, Some("20000228T235959042917-17")), "20000228T235959042918");
+        }
+        assert_eq!(stamp(951_782_400, Some("20000228T235959042917-17")), "20000229T000000042917");
+        assert_eq!(stamp(0, Some("odd")), "19700101T000000042917");
+    }
 
     #[test]
     fn times_are_written_as_people_read_them() {

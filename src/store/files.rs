@@ -56,6 +56,9 @@ pub(super) fn trouble(root: &Path, error: io::Error) -> anyhow::Error {
         _ if error.kind() == io::ErrorKind::InvalidInput && errno(&error).is_none() => {
             return anyhow!("cannot use {shown} as a store: {error}; name an empty folder or one that is not there yet");
         }
+        Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => format!(
+            "the file system of the store {shown} has no locks, and two runs at once would harm each other: name a place on a local disk in tomograph.local.toml (`store = \"/data/store\"`)"
+        ),
         Some(Errno::NOTDIR) => format!("cannot use {shown} as a store: a file stands where a folder should be"),
         _ => format!("cannot use the store {shown}"),
     };

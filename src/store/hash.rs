@@ -13,12 +13,13 @@ const PIECE: usize = 4 << 20;
 const LARGE: usize = 128 << 10;
 
 /// Digest and length of a file's bytes; `read` is told of each piece. Not mapped: a file outside the store may be cut short
-/// meanwhile, and that would end the process.
+/// meanwhile, and that would end the process. One that grows meanwhile is read a little further than it was long at most: nobody runs
+/// after who writes.
 pub(super) fn hash(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut file = File::open(path)?;
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(PIECE);
-    let mut piece = vec![0; length.saturating_add(1).min(PIECE)];
+    let length = file.metadata()?.len();
+    let mut piece = vec![0; usize::try_from(length).unwrap_or(PIECE).saturating_add(1).min(PIECE)];
     loop {
         let mut filled = 0;
         while filled < piece.len() {
@@ -35,7 +36,7 @@ pub(super) fn hash(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Digest, u64)>
             hasher.update_rayon(&piece[..filled]);
         }
         read(filled as u64);
-        if filled < piece.len() {
+        if filled < piece.len() || hasher.count() > length {
             return Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()));
         }
     }

@@ -109,6 +109,11 @@ pub enum Published {
 impl Record {
     /// The layout written now.
     pub const VERSION: u32 = 1;
+
+    /// When it started, as what sorts.
+    fn moment(&self) -> &str {
+        self.started.trim_end_matches('Z')
+    }
 }
 
 impl Store {
@@ -168,7 +173,7 @@ impl Store {
         if records.len() < 2 {
             return Ok(records);
         }
-        records.sort_by(|one, other| one.started.cmp(&other.started));
+        records.sort_by(|one, other| one.moment().cmp(other.moment()));
         // The world may have changed since the first answer.
         if records.iter().any(|record| record.effect) {
             records.reverse();
@@ -220,7 +225,10 @@ impl Store {
             }
             None => {}
         }
-        let bytes = serde_json::to_vec(record)?;
+        // Where the clock was set back it goes by as little as can be written after the newest.
+        let newest = standing.iter().map(|one| one.moment()).max().filter(|newest| *newest > record.moment());
+        let started = newest.map_or_else(|| record.started.clone(), |newest| format!("{newest}1Z"));
+        let bytes = serde_json::to_vec(&Record { started, ..record.clone() })?;
         lock(&self.foreseen).remove(&record.key);
         self.packs.append(&[(Tag::Record, record.key, &bytes)]).map_err(|error| self.trouble(error))?;
         crash_point!("record-written");
@@ -296,6 +304,24 @@ mod tests {
         store.publish_variant(&record("two", 3.0)).unwrap();
         assert_eq!(store.records(&first.key).unwrap(), [Arc::new(first.clone()), Arc::new(second.clone())]);
         assert_eq!(store.publish(&record("two", 4.0)).unwrap(), Published::Same(second));
+    }
+
+    #[test]
+    fn variants_keep_their_order_though_the_clock_was_set_back() {
+        let (_folder, store) = new_store();
+        let outputs = |records: Vec<Arc<Record>>| records.iter().map(|one| one.outputs.clone()).collect::<Vec<_>>();
+        let made: Vec<Record> = ["2100-01-01T00:00:00.042Z", "2001-01-01T00:00:00.042Z", "2001-01-01T00:00:00.042Z"]
+            .into_iter()
+            .enumerate()
+            .map(|(at, started)| Record { started: started.to_owned(), ..record(&at.to_string(), 1.0) })
+            .collect();
+        made.iter().for_each(|one| store.publish_variant(one).unwrap());
+        assert_eq!(outputs(store.records(&made[0].key).unwrap()), made.iter().map(|one| one.outputs.clone()).collect::<Vec<_>>());
+        // What an effect brought last holds.
+        let effect = |at: usize| Record { effect: true, key: Digest::of(b"effect"), ..made[at].clone() };
+        (0..3).for_each(|at| store.publish_newest(&effect(at)).unwrap());
+        store.publish_newest(&effect(0)).unwrap();
+        assert_eq!(store.records(&effect(0).key).unwrap()[0].outputs, made[0].outputs);
     }
 
     #[test]

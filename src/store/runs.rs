@@ -1,6 +1,6 @@
 //! Journals of runs: one file of JSON lines a run, from which each task's last key is known, and what is kept for the run's sake.
 
-use super::clock::{now, utc};
+use super::clock::{now, stamp_after, utc};
 use super::files::{make_parent, trouble};
 use super::hold::Hold;
 use super::index::{Index, Last};
@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 /// A line of a journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,11 +83,9 @@ impl Store {
     pub fn begin_run(&self, pipeline: &str, about: &serde_json::Value) -> Result<RunLog> {
         let moment = SystemTime::now();
         let started = utc(moment);
-        // 20261123T191122042917-PID: to the microsecond, so that names sort as runs began.
-        let compact: String = started.chars().filter(|one| one.is_ascii_alphanumeric() && *one != 'Z').collect();
-        let micros = moment.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_micros() % 1000;
-        let mut id = format!("{compact}{micros:03}-{}", std::process::id());
         let folder = self.journals(pipeline);
+        let last = files_of(&folder).map_err(|error| trouble(self.root(), error))?.pop().map(|path| stem(&path));
+        let mut id = format!("{}-{}", stamp_after(moment, last.as_deref()), std::process::id());
         let (mut journal, mut running) = (None, None);
         if self.is_writable() {
             running = Some(self.hold_packs().map_err(|error| trouble(self.root(), error))?);

@@ -3,13 +3,14 @@
 use super::Spawn;
 use super::frames::{Header, read_answer, read_frame};
 use crate::run::order::BUILD;
+use crate::run::start::NO_THREAD;
 use crate::stage::Each;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{BufReader, Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long a child may take to say that it is ready.
@@ -50,7 +51,7 @@ impl Worker {
             bail!("a child without pipes")
         };
         let (sender, replies) = sync_channel(1);
-        std::thread::spawn(move || {
+        let listen = move || {
             let mut source = BufReader::new(answers);
             // An end, or what is no frame, closes the channel.
             while let Ok(Some(header)) = read_frame::<Header>(&mut source) {
@@ -65,8 +66,9 @@ impl Worker {
                     return;
                 }
             }
-        });
-        let complaints = std::thread::spawn(move || tail_of(errors));
+        };
+        Builder::new().spawn(listen).context(NO_THREAD)?;
+        let complaints = Builder::new().spawn(move || tail_of(errors)).context(NO_THREAD)?;
         let mut worker = Self { child, questions, replies, complaints: Some(complaints) };
         // A child that ends at once breaks the pipe; that it is not ready says so.
         let greeted = worker.questions.write_all(hello).and_then(|()| worker.questions.flush());
