@@ -7,6 +7,8 @@ pub mod content;
 mod crash;
 pub mod dicom;
 pub mod image;
+#[cfg(test)]
+mod law;
 pub mod mapped;
 pub mod npy;
 pub mod panics;

@@ -274,7 +274,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::law::cases(64))]
 
         #[test]
         fn patients_are_whole_and_fractions_met_within_one_patient(ill in images(), well in images(), seed in 0..99u64) {

@@ -120,6 +120,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(crate::law::cases(256))]
+
         /// Against the definition: every pair of cells that agrees where both have an axis.
         #[test]
         fn join_is_what_its_definition_says(a in cells(), b in cells()) {
@@ -134,6 +136,20 @@ mod tests {
             proptest::prop_assert_eq!(&joined, &Relation::new(vec![0, 1, 2], expected));
             proptest::prop_assert_eq!(left.count_joined(&right), joined.cells.len());
             proptest::prop_assert_eq!(joined, right.join(&left));
+        }
+
+        /// As of any natural join: the order of joining is nothing, twice is once, no axes change nothing, and what is left of two that were
+        /// joined was there before.
+        #[test]
+        fn joining_is_an_algebra(a in cells(), b in cells(), c in cells()) {
+            let (a, b, c) = (Relation::new(vec![0, 1], a), Relation::new(vec![1, 2], b), Relation::new(vec![0, 2], c));
+            proptest::prop_assert_eq!(a.join(&b).join(&c), a.join(&b.join(&c)));
+            proptest::prop_assert_eq!(a.join(&a), a.clone());
+            proptest::prop_assert_eq!(Relation::unit().join(&a), a.clone());
+            proptest::prop_assert_eq!(a.join(&Relation::unit()), a.clone());
+            let left = a.join(&b).project(&[0, 1]);
+            proptest::prop_assert!(left.cells.iter().all(|cell| a.cells.contains(cell)));
+            proptest::prop_assert_eq!(left.join(&b), a.join(&b));
         }
     }
 

@@ -39,7 +39,7 @@ inputs  = { rows = "raw" }
 outputs = { table = "table" }
 "#;
 
-fn space() -> Space {
+pub(crate) fn space() -> Space {
     let space = Space::new();
     space.write("effects.toml", TEXT);
     space.write("raw.csv", "a\tb\n1\t2\n");

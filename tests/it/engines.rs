@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![each_task_is_done_once, a_killed_engines_task_is_taken_over]
+    trials![each_task_is_done_once, a_killed_engines_task_is_taken_over, readers_do_not_wait_for_a_run]
 }
 
 fn start(space: &Space) -> Child {
@@ -60,4 +60,24 @@ fn a_killed_engines_task_is_taken_over() {
     fs::remove_file(space.path("slow")).unwrap();
     assert!(second.wait().unwrap().success());
     assert_eq!(space.read("ran.txt").lines().filter(|line| *line == "total").count(), 1);
+}
+
+fn readers_do_not_wait_for_a_run() {
+    let space = slow();
+    let mut engine = start(&space);
+    wait("`total` to start", || space.path("pid").exists());
+    for line in [
+        "plan numbers.toml",
+        "why numbers.toml gather",
+        "history numbers.toml",
+        "log numbers.toml",
+        "graph numbers.toml",
+        "cache size",
+        "cache verify",
+    ] {
+        space.run(line).success();
+    }
+    assert!(engine.try_wait().unwrap().is_none(), "the run was over before anybody read");
+    fs::remove_file(space.path("slow")).unwrap();
+    assert!(engine.wait().unwrap().success());
 }

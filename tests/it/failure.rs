@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_timeout_ends_a_map_kind,
         an_interrupt_ends_the_run_in_order,
         two_interrupts_leave_nothing_running,
+        a_failure_is_tried_again_by_the_next_run,
     ]
 }
 
@@ -172,4 +173,15 @@ fn an_interrupt_ends_the_run_in_order() {
 
 fn two_interrupts_leave_nothing_running() {
     let _ = interrupted(2);
+}
+
+fn a_failure_is_tried_again_by_the_next_run() {
+    let space = space("{}", "[ -e go ] || exit 1");
+    for count in 1..3 {
+        space.run("run work.toml").exits(1);
+        assert_eq!(tries(&space), count);
+    }
+    // What the failure hung on is in no key: it is tried, not remembered.
+    space.write("go", "");
+    assert_eq!(space.run("run work.toml --json").success().tasks("ran"), ["work"]);
 }

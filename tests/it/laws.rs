@@ -3,10 +3,11 @@
 use crate::space::{Output, Space, TOMOGRAPH};
 use libtest_mimic::Trial;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -18,11 +19,15 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Tries as many random cases, always the same ones.
-fn try_all<S: Strategy>(cases: u32, strategy: &S, law: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 20, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    runner.run(strategy, law).unwrap_or_else(|error| panic!("{error}"));
+/// Tries as many random cases, always the same ones. `PROPTEST_RNG_SEED` asks for others, and `TOMOGRAPH_LAWS=10` for ten times as many.
+pub(crate) fn try_all<S: Strategy>(cases: u32, strategy: &S, law: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let times: u32 = std::env::var("TOMOGRAPH_LAWS").map_or(1, |times| times.parse().unwrap());
+    let mut config = Config { cases: cases * times, failure_persistence: None, max_shrink_iters: 20, ..Config::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    let seed = config.rng_seed;
+    TestRunner::new(config).run(strategy, law).unwrap_or_else(|error| panic!("PROPTEST_RNG_SEED={seed}: {error}"));
 }
 
 /// A stage of a random graph: the stages before it that it reads, by number; without any it reads a source.
@@ -151,14 +156,14 @@ fn apply(edit: &Edit, stages: &mut [Stage], contents: &mut [u8; SOURCES]) {
 }
 
 /// What `plan` says of each task.
-fn planned(space: &Space) -> BTreeMap<String, String> {
+pub(crate) fn planned(space: &Space) -> BTreeMap<String, String> {
     let text = |object: &serde_json::Value, key: &str| object[key].as_str().unwrap().to_owned();
     let objects = space.run("plan laws.toml --json").success().objects();
     objects.iter().map(|object| (text(object, "task"), text(object, "state"))).collect()
 }
 
 /// Whether a run did what was planned.
-fn agree(planned: &BTreeMap<String, String>, ran: &Output) -> Result<(), TestCaseError> {
+pub(crate) fn agree(planned: &BTreeMap<String, String>, ran: &Output) -> Result<(), TestCaseError> {
     let outcomes = ran.outcomes();
     prop_assert_eq!(planned.keys().collect::<Vec<_>>(), outcomes.keys().collect::<Vec<_>>());
     for (task, state) in planned {
@@ -210,8 +215,8 @@ fn edits_end_where_a_clean_run_ends() {
     });
 }
 
-/// Kills the engine, what it runs, or both, after so many lines of its output; gives the tasks that it had told of as done.
-fn kill(space: &Space, lines: usize, whom: u8) -> BTreeSet<String> {
+/// Kills the engine, what it runs, or both, so long after so many lines of its output; gives the tasks that it had told of as done.
+fn kill(space: &Space, lines: usize, then: Duration, whom: u8) -> BTreeSet<String> {
     let mut engine = space.command(TOMOGRAPH);
     engine.args(["run", "laws.toml", "--json", "-j", "3"]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut engine = engine.spawn().unwrap();
@@ -223,6 +228,7 @@ fn kill(space: &Space, lines: usize, whom: u8) -> BTreeSet<String> {
             done.insert(object["task"].as_str().unwrap().to_owned());
         }
     }
+    std::thread::sleep(then);
     let children = "kill -9 $(cat /proc/$0/task/*/children 2>/dev/null) 2>/dev/null; true";
     if whom != 0 {
         Command::new("sh").args(["-c", children, &engine.id().to_string()]).status().unwrap();
@@ -236,10 +242,10 @@ fn kill(space: &Space, lines: usize, whom: u8) -> BTreeSet<String> {
 }
 
 fn a_run_that_was_killed_ends_as_one_that_was_not() {
-    try_all(8, &(stages(7), 0usize..8, 0u8..3), |(stages, lines, whom)| {
+    try_all(16, &(stages(7), 0usize..8, 0u64..25_000, 0u8..3), |(stages, lines, micros, whom)| {
         let contents = [1; SOURCES];
         let (killed, clean) = (space(&stages, contents, "0.02"), space(&stages, contents, "0.02"));
-        let done = kill(&killed, lines, whom);
+        let done = kill(&killed, lines, Duration::from_micros(micros), whom);
         killed.run("cache verify").success();
         let output = killed.run("run laws.toml --json").success();
         let again: Vec<String> = output.tasks("ran").into_iter().filter(|task| done.contains(task)).collect();

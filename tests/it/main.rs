@@ -9,7 +9,8 @@
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::{Command, ExitCode};
 
-/// A test per function named, called `FILE::FUNCTION`. `name: [need, …]` says what it needs of the machine.
+/// A test per function named, called `FILE::FUNCTION`, or `conformance::GROUP::FILE::FUNCTION` where `conformance.rs` lists it.
+/// `name: [need, …]` says what it needs of the machine.
 macro_rules! trials {
     ($($name:ident $(: [$($need:expr),+])?),+ $(,)?) => {
         vec![$(crate::trial(concat!(module_path!(), "::", stringify!($name)), &[$($($need),+)?], $name)),+]
@@ -18,18 +19,22 @@ macro_rules! trials {
 
 mod across;
 mod audit;
+mod axes;
 mod bad_input;
 mod cache;
 #[cfg(feature = "torch")]
 mod chosen;
+mod clocks;
 mod commands;
 mod conformance;
 mod crash;
+mod cutoff;
 #[cfg(feature = "torch")]
 mod demo;
 mod effects;
 mod engines;
 mod failure;
+mod faults;
 #[cfg(feature = "torch")]
 mod features;
 mod gc;
@@ -58,6 +63,7 @@ mod pipelines;
 mod predict;
 mod programs;
 mod quarantine;
+mod races;
 mod report;
 mod rerun;
 mod scheduling;
@@ -85,17 +91,21 @@ fn main() -> ExitCode {
     let files = [
         across::trials(),
         audit::trials(),
+        axes::trials(),
         bad_input::trials(),
         cache::trials(),
+        clocks::trials(),
         #[cfg(feature = "torch")]
         chosen::trials(),
         commands::trials(),
         crash::trials(),
+        cutoff::trials(),
         #[cfg(feature = "torch")]
         demo::trials(),
         effects::trials(),
         engines::trials(),
         failure::trials(),
+        faults::trials(),
         #[cfg(feature = "torch")]
         features::trials(),
         gc::trials(),
@@ -123,6 +133,7 @@ fn main() -> ExitCode {
         predict::trials(),
         programs::trials(),
         quarantine::trials(),
+        races::trials(),
         report::trials(),
         rerun::trials(),
         scheduling::trials(),
@@ -145,7 +156,9 @@ fn main() -> ExitCode {
         words::trials(),
     ];
     let mut all: Vec<Trial> = files.into_iter().flatten().collect();
-    all.extend(conformance::trials(&all));
+    all.push(conformance::trial(&all));
+    // So that the cases of a group stand together.
+    all.sort_by(|one, other| one.name().cmp(other.name()));
     libtest_mimic::run(&Arguments::from_args(), all).exit_code()
 }
 
@@ -201,7 +214,7 @@ impl Need {
 }
 
 fn trial(name: &str, needs: &'static [Need], run: fn()) -> Trial {
-    let name = name.strip_prefix("it::").unwrap_or(name).to_owned();
+    let name = conformance::placed(name.strip_prefix("it::").unwrap_or(name));
     Trial::ignorable_test(name.clone(), move || {
         let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
         if missing.is_empty() {

@@ -1,10 +1,14 @@
 //! Pipelines of an odd size, and sources in odd places: each is defined, and says what it is.
 
-use crate::space::Space;
+use crate::numbers::{self, PIPELINE, TASKS};
+use crate::space::{Space, TOMOGRAPH};
 use libtest_mimic::Trial;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -17,6 +21,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_link_into_a_store,
         links_out_of_the_project_are_followed,
         links_in_a_circle,
+        odd_names_of_files_arrive_as_they_are,
+        a_project_may_lie_in_an_odd_place,
+        what_is_written_may_have_an_odd_name,
+        a_pipeline_that_is_no_text,
+        a_store_of_another_layout_is_refused_and_left_alone,
     ]
 }
 
@@ -154,4 +163,101 @@ fn links_in_a_circle() {
     assert!(output.code.is_some_and(|code| code != 0));
     fs::remove_file(space.path("data/loop")).unwrap();
     space.run("run x.toml").success();
+}
+
+fn odd_names_of_files_arrive_as_they_are() {
+    let space = numbers::space();
+    for name in ["two words.txt", "quote\"s and 'more'.txt", "-rf.txt", "ü.txt", "$HOME.txt"] {
+        space.write(format!("numbers/{name}"), "1\n");
+    }
+    space.run("run numbers.toml").success();
+    assert_eq!(space.read("results/total.tsv"), format!("sum\n{}\n", 6 * (42 + 5)));
+    // A manifest has a line per file: such a name is refused, with what finds it.
+    space.write("numbers/line\nend.txt", "1\n");
+    space.run("run numbers.toml").exits(1).says(&["a name with a newline in it: find it with"]);
+    fs::remove_file(space.path("numbers/line\nend.txt")).unwrap();
+    // A name that is no text is refused with its place.
+    fs::write(space.path(OsString::from_vec(b"numbers/\xff.txt".to_vec())), "1\n").unwrap();
+    space.run("run numbers.toml").exits(1).says(&["source `numbers`"]);
+}
+
+fn a_project_may_lie_in_an_odd_place() {
+    let space = numbers::space();
+    space.run("run numbers.toml").success();
+    let mut place: PathBuf = space.root();
+    let names = ["two words", "quote\"s and 'more'", "$HOME `id` ; -x", "line\nend", "\u{fc}\u{1fa7b}", "-rf"];
+    for (number, name) in names.into_iter().enumerate() {
+        let next = space.root().with_file_name(name);
+        fs::rename(&place, &next).unwrap();
+        place = next;
+        let run = |line: &str| space.finish(space.command(TOMOGRAPH).current_dir(&place).args(line.split(' ')));
+        assert_eq!(run("run numbers.toml --json").success().tasks("cached"), TASKS, "{name:?}");
+        fs::write(place.join("numbers/c.txt"), format!("{number}\n")).unwrap();
+        run("plan numbers.toml").success();
+        assert_eq!(run("run numbers.toml --json").success().tasks("ran"), TASKS, "{name:?}");
+        for line in ["show numbers.toml total --path", "export numbers.toml total out", "cache verify", "log numbers.toml total", "doctor"]
+        {
+            run(line).success();
+        }
+        fs::remove_dir_all(place.join("out")).unwrap();
+    }
+    // What cannot be written as text cannot be handed to a program as text.
+    let next = space.root().with_file_name(OsString::from_vec(b"\xff".to_vec()));
+    fs::rename(&place, &next).unwrap();
+    fs::write(next.join("numbers/c.txt"), "99\n").unwrap();
+    let run = |line: &str| space.finish(space.command(TOMOGRAPH).current_dir(&next).args(line.split(' ')));
+    run("plan numbers.toml").success();
+    run("run numbers.toml").exits(1).says(&["gather: the store's path is not UTF-8", "tomograph.local.toml"]);
+    let elsewhere = space.home().join("store");
+    fs::write(next.join("tomograph.local.toml"), format!("store = \"{}\"\n", elsewhere.display())).unwrap();
+    run("run numbers.toml").success();
+}
+
+fn what_is_written_may_have_an_odd_name() {
+    let space = numbers::space();
+    space.replace(PIPELINE, "\"results/total.tsv\"", "\"results/two words/it's \\\"$1\\\" \\u00fc.tsv\"");
+    fs::rename(space.path(PIPELINE), space.path("my \"pipeline\"\n.toml")).unwrap();
+    let run = |command: &str| space.run_args(&[command, "my \"pipeline\"\n.toml"]);
+    run("run").success();
+    assert_eq!(space.read("results/two words/it's \"$1\" \u{fc}.tsv"), "sum\n252\n");
+    for command in ["check", "plan", "history", "log", "graph", "run"] {
+        run(command).success();
+    }
+}
+
+fn a_pipeline_that_is_no_text() {
+    let space = numbers::space();
+    for bytes in [&b"[pipeline]\nname = \"\xff\"\n"[..], b"\xff\xfe[\0p\0", b"\0\0\0", b"\xef\xbb\xbf"] {
+        space.write("odd.toml", bytes);
+        space.run("check odd.toml").exits(2).says(&["odd.toml"]);
+    }
+}
+
+fn a_store_of_another_layout_is_refused_and_left_alone() {
+    let space = numbers::space();
+    space.run("run numbers.toml").success();
+    space.write("cache/VERSION", "tomograph store 9, BLAKE4\n");
+    let listed = || {
+        let mut find = space.command("find");
+        space.finish(find.args(["cache", "-printf", "%p %s %T@\\n"])).success().stdout
+    };
+    let before = listed();
+    for line in [
+        "run numbers.toml",
+        "plan numbers.toml",
+        "why numbers.toml total",
+        "show numbers.toml total",
+        "export numbers.toml total out",
+        "log numbers.toml",
+        "history numbers.toml",
+        "graph numbers.toml",
+        "quarantine numbers.toml",
+        "cache size",
+        "cache verify --repair",
+        "cache gc",
+        "cache reindex",
+    ] {
+        space.run(line).exits(1).says(&["has layout \"tomograph store 9, BLAKE4\"", "use the tomograph that made it, or another place"]);
+    }
+    assert_eq!(listed(), before);
 }

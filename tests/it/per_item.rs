@@ -42,7 +42,8 @@ map     = "images"
 code    = ["tools/x.sh"]
 "#;
 
-fn space(script: &str, pictures: u32) -> Space {
+/// A program `tools/x.sh` for each of so many pictures; it gets the picture, its output and `offset.txt`.
+pub(crate) fn space(script: &str, pictures: u32) -> Space {
     let space = Space::new();
     space.write("x.toml", TEXT);
     space.write("offset.txt", "1\n");

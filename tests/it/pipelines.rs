@@ -28,7 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     // One trial a file, so that one wrong message does not hide the others.
     for path in files(INVALID) {
         let name = format!("pipelines::invalid::{}", stem(&path));
-        trials.push(Trial::test(name, move || {
+        trials.push(Trial::test(crate::conformance::placed(&name), move || {
             says_what_is_expected(&path);
             Ok(())
         }));

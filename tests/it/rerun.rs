@@ -1,9 +1,13 @@
 //! What runs again after an edit, and what does not.
 
+use crate::Need;
 use crate::numbers::{PIPELINE, TASKS, ran, space};
-use crate::space::Space;
+use crate::space::{Space, TOMOGRAPH};
 use libtest_mimic::Trial;
 use std::fs;
+use std::process::Command;
+use tomograph::plan::key::KeyManifest;
+use tomograph::store::Store;
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -18,6 +22,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         plan_says_what_run_then_does,
         only_runs_what_is_named_and_needed,
         a_deleted_publication_is_put_back,
+        a_renamed_stage_runs_nothing,
+        a_copied_project_runs_nothing,
+        another_working_folder_runs_nothing,
+        another_user_runs_nothing: [Need::Root, Need::Program("setpriv", "util-linux")],
+        a_lost_index_runs_nothing,
+        a_param_counts_where_it_is_used,
+        a_file_of_the_code_more_or_less,
+        an_input_more_or_less,
+        another_output_is_another_result,
+        another_revision_of_a_kind,
     ]
 }
 
@@ -72,7 +86,7 @@ fn a_moved_project_reruns_nothing() {
     let space = fresh();
     let other = space.root().with_file_name("elsewhere");
     fs::rename(space.root(), &other).unwrap();
-    let mut command = space.command(crate::space::TOMOGRAPH);
+    let mut command = space.command(TOMOGRAPH);
     let output = space.finish(command.current_dir(&other).args(["run", PIPELINE, "--json"])).success();
     assert_eq!(output.tasks("cached"), TASKS);
 }
@@ -150,4 +164,123 @@ fn a_deleted_publication_is_put_back() {
     let output = space.run("run numbers.toml");
     assert_eq!(space.read("results/total.tsv"), "mine\n", "what we did not write is not overwritten");
     output.says(&["results/total.tsv", "--overwrite"]);
+}
+
+fn a_renamed_stage_runs_nothing() {
+    let space = fresh();
+    let text = space.read(PIPELINE).replace("[stage.scale]", "[stage.times]").replace("\"scale[*]\"", "\"times[*]\"");
+    space.write(PIPELINE, text);
+    assert_eq!(run(&space), [""; 0]);
+}
+
+fn a_copied_project_runs_nothing() {
+    for how in ["cp -a", "cp -r"] {
+        let space = fresh();
+        let copy = space.root().with_file_name("copy");
+        let copied = Command::new("sh").arg("-c").arg(format!("{how} \"$0\" \"$1\"")).arg(space.root()).arg(&copy).status().unwrap();
+        assert!(copied.success());
+        let mut command = space.command(TOMOGRAPH);
+        let output = space.finish(command.current_dir(&copy).args(["run", PIPELINE, "--json"])).success();
+        assert_eq!(output.tasks("cached"), TASKS, "{how}");
+    }
+}
+
+fn another_working_folder_runs_nothing() {
+    let space = fresh();
+    let mut command = space.command(TOMOGRAPH);
+    let output = space.finish(command.current_dir(space.path("tools")).args(["run", "../numbers.toml", "--json"])).success();
+    assert_eq!(output.tasks("cached"), TASKS);
+}
+
+fn another_user_runs_nothing() {
+    let space = fresh();
+    // With a home, and so an index, of their own.
+    fs::remove_dir_all(space.home()).unwrap();
+    fs::create_dir(space.home()).unwrap();
+    crate::limits::give_to_nobody(&space);
+    let output = crate::limits::run_as_nobody(&space, "run numbers.toml --json").success();
+    assert_eq!(output.tasks("cached"), TASKS);
+}
+
+fn a_lost_index_runs_nothing() {
+    let space = fresh();
+    let lose = || fs::remove_dir_all(space.home()).and_then(|()| fs::create_dir(space.home())).unwrap();
+    lose();
+    assert_eq!(run(&space), [""; 0]);
+    lose();
+    space.replace("tools/total.sh", "echo total", "true\necho total");
+    space.run("why numbers.toml total").success().says(&["command.code.\"tools/total.sh\": "]);
+    lose();
+    assert_eq!(run(&space), ["total"]);
+}
+
+fn a_param_counts_where_it_is_used() {
+    let space = space();
+    space.replace(PIPELINE, "[axes]", "[params]\nused = 1\nidle = 1\n\n[axes]");
+    space.replace(PIPELINE, "code    = [\"tools/total.sh\"]", "code    = [\"tools/total.sh\"]\nparams  = { x = \"{params.used}\", y = 1 }");
+    assert_eq!(run(&space), TASKS);
+    space.replace(PIPELINE, "idle = 1", "idle = 2");
+    assert_eq!(run(&space), [""; 0]);
+    for (from, to, reason) in [("used = 1", "used = 2", "params.x: 1 → 2"), (", y = 1", "", "params.y: removed (was 1)")] {
+        space.replace(PIPELINE, from, to);
+        space.run("why numbers.toml total").success().says(&[reason]);
+        assert_eq!(run(&space), ["total"]);
+    }
+}
+
+fn a_file_of_the_code_more_or_less() {
+    let space = fresh();
+    space.replace(PIPELINE, "[\"tools/total.sh\"]", "[\"tools/t*.sh\"]");
+    assert_eq!(run(&space), [""; 0], "what it matches counts, not the pattern");
+    space.write("tools/tool.sh", "true\n");
+    space.run("why numbers.toml total").success().says(&["command.code.\"tools/tool.sh\": added "]);
+    assert_eq!(run(&space), ["total"]);
+    fs::remove_file(space.path("tools/tool.sh")).unwrap();
+    assert_eq!(run(&space), [""; 0], "it is what it was");
+}
+
+fn an_input_more_or_less() {
+    let space = fresh();
+    space.replace(PIPELINE, "{ tables = \"scale[*]\" }", "{ tables = \"scale[*]\", also = \"gather\" }");
+    space.run("why numbers.toml total").success().says(&["inputs.also: "]);
+    assert_eq!(run(&space), ["total"]);
+    space.replace(PIPELINE, ", also = \"gather\"", "");
+    assert_eq!(run(&space), [""; 0], "it is what it was");
+}
+
+fn another_output_is_another_result() {
+    let space = fresh();
+    space.replace(
+        PIPELINE,
+        "outputs = { table = \"table\" }\ncode    = [\"tools/gather.sh\"]",
+        "outputs = { table = \"table\", more = \"files\" }\ncode    = [\"tools/gather.sh\"]",
+    );
+    space.run("plan numbers.toml").success().says(&["gather"]);
+    // The program does not make it.
+    space.run("run numbers.toml").exits(1).says(&["more"]);
+}
+
+fn another_revision_of_a_kind() {
+    let space = Space::new();
+    let text = "[pipeline]\nname = \"x\"\n[stage.phantom]\nkind = \"demo.phantom\"\nparams = { patients = 2, seed = 1, side = 32 }\n";
+    space.write("x.toml", text);
+    space.run("run x.toml").success();
+    // The last that the store knows of is a result of the revision before, with another seed.
+    let store = Store::open(&space.path("cache"), &space.home().join("other")).unwrap();
+    let shown = space.run("show x.toml phantom --json").success().objects().remove(0);
+    let mut record = (*store.records(&shown["key"].as_str().unwrap().parse().unwrap()).unwrap()[0]).clone();
+    let mut manifest: KeyManifest = serde_json::from_slice(&store.read_blob(&record.key_manifest).unwrap().unwrap()).unwrap();
+    let revision = manifest.revision;
+    assert!(revision > 1, "another kind serves better");
+    manifest.revision -= 1;
+    manifest.params["seed"] = 2.into();
+    (record.key, record.key_manifest) = (manifest.key(), store.put_bytes(&manifest.bytes()).unwrap().digest);
+    store.publish(&record).unwrap();
+    let journal = store.begin_run(&record.pipeline, &serde_json::Value::Null).unwrap();
+    journal.task("phantom", "demo.phantom", Some(&record.key), "ran", 0.1, "").unwrap();
+    journal.end(&serde_json::Value::Null).unwrap();
+    store.close();
+    space.replace("x.toml", "seed = 1", "seed = 2");
+    space.run("why x.toml phantom").success().says(&[&format!("  revision: {} → {revision} (", revision - 1)]);
+    assert_eq!(space.run("run x.toml --json").success().tasks("ran"), ["phantom"]);
 }

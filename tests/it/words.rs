@@ -1,11 +1,12 @@
 //! What the commands say, word for word.
 
 use crate::numbers::{PIPELINE, space};
+use crate::space::Space;
 use libtest_mimic::Trial;
 use snapbox::str;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![a_plan_and_its_reasons, a_run_off_a_terminal, a_task_that_fails, a_reference_to_nothing]
+    trials![a_plan_and_its_reasons, a_reason_of_every_sort, a_run_off_a_terminal, a_task_that_fails, a_reference_to_nothing]
 }
 
 fn a_plan_and_its_reasons() {
@@ -54,6 +55,67 @@ scale[by=3]: decided later
   after gather
 
 "#]]);
+}
+
+/// An edit, a task, and a line that `why` then has of it.
+type Sort = (fn(&Space), &'static str, &'static str);
+
+/// Adds lines to the last stage.
+fn to_total(space: &Space, lines: &str) {
+    space.replace(PIPELINE, "code    = [\"tools/total.sh\"]", &format!("code    = [\"tools/total.sh\"]\n{lines}"));
+}
+
+fn a_reason_of_every_sort() {
+    let sorts: &[Sort] = &[
+        (|space| space.write("numbers/d.txt", "4\n"), "gather", "inputs.files: source numbers; added d.txt"),
+        (|space| std::fs::remove_file(space.path("numbers/b.txt")).unwrap(), "gather", "inputs.files: source numbers; removed b.txt"),
+        (
+            |space| (1..6).for_each(|number| space.write(format!("numbers/{number}.txt"), "1\n")),
+            "gather",
+            "inputs.files: source numbers; added 1.txt; added 2.txt; added 3.txt; and 2 more",
+        ),
+        (
+            |space| {
+                space.replace(PIPELINE, "phi  = false", "phi  = true");
+                space.replace(PIPELINE, "publish = { table = \"results/total.tsv\" }\n", "");
+            },
+            "gather",
+            "inputs.files[0].level: released → identified",
+        ),
+        (
+            |space| space.replace(PIPELINE, "[\"sh\", \"tools/total.sh\"", "[\"dash\", \"tools/total.sh\""),
+            "total",
+            "command.argv[0]: sh → dash",
+        ),
+        (|space| to_total(space, "env = { LC_ALL = \"C\" }"), "total", "command.env.LC_ALL: added C"),
+        (|space| to_total(space, "params = { x = [1, 2] }"), "total", "params.x[0]: added 1"),
+        (
+            |space| {
+                space.replace(
+                    PIPELINE,
+                    "{ table = \"table\" }\ncode    = [\"tools/total.sh\"]",
+                    "{ table = \"table\", more = \"files\" }\ncode    = [\"tools/total.sh\"]",
+                );
+            },
+            "total",
+            "command.outputs.more: added files",
+        ),
+        (|space| space.replace(PIPELINE, "by = [1, 2, 3]", "by = [1, 2]"), "total", "inputs.tables[2].at.by: removed (was 3)"),
+        (|space| space.replace(PIPELINE, "by = [1, 2, 3]", "by = [1, 2, 4]"), "scale[by=4]", "never ran; compared with scale[by=1]"),
+        (|space| space.replace(PIPELINE, "by = [1, 2, 3]", "by = [1, 2, 4]"), "scale[by=4]", "command.coordinates.by: 1 → 4"),
+        (|space| space.replace("tools/total.sh", "echo total", "true; echo total"), "total", "command.code.\"tools/total.sh\": "),
+    ];
+    for (edit, task, line) in sorts {
+        let space = space();
+        space.run("run numbers.toml").success();
+        edit(&space);
+        let why = space.run_args(&["why", PIPELINE, task]).success();
+        let found =
+            why.stdout.lines().any(|one| one == format!("  {line}") || line.ends_with(' ') && one.starts_with(&format!("  {line}")));
+        assert!(found, "{line:?} is not said\n{}", why.text());
+        // `plan` gives the same reason.
+        space.run("plan numbers.toml").success().says(&[line.trim_end()]);
+    }
 }
 
 fn a_run_off_a_terminal() {

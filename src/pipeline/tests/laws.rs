@@ -3,9 +3,10 @@
 use super::kinds::KINDS;
 use super::{HEAD, STUDY, load, loaded, params, parts};
 use crate::pipeline::{Overlay, Pipeline, Severity};
+use std::collections::BTreeSet;
 
 proptest::proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(400))]
+    #![proptest_config(crate::law::cases(400))]
 
     /// Whatever is cut out of a file or put twice into it, it is read without a panic, and every problem is inside it.
     #[test]
@@ -42,7 +43,7 @@ publish = { y = "out/{seed}/{region}.tsv" }
 "#;
 
 proptest::proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+    #![proptest_config(crate::law::cases(24))]
 
     /// The order of tables and of keys in them changes no task, no param and no part.
     #[test]
@@ -96,4 +97,96 @@ fn picture(pipeline: &Pipeline) -> Vec<String> {
     }
     lines.sort();
     lines
+}
+
+/// The axes of a law, with so many values each.
+const AXES: [&str; 3] = ["a", "b", "c"];
+
+/// Some axes with a value each; a pattern of cells.
+type Where = Vec<(usize, usize)>;
+
+/// `[{ a = 1, b = 2 }, …]`.
+fn list(patterns: &[Where]) -> String {
+    let one = |pattern: &Where| pattern.iter().map(|(axis, value)| format!("{} = {value}", AXES[*axis])).collect::<Vec<_>>().join(", ");
+    patterns.iter().map(|pattern| format!("{{ {} }}", one(pattern))).collect::<Vec<_>>().join(", ")
+}
+
+/// All cells of the axes in `over`, as lists of values in the order of [`AXES`]; an axis that is not in it has none.
+fn product(sizes: &[usize], over: &BTreeSet<usize>) -> Vec<Vec<Option<usize>>> {
+    (0..AXES.len()).fold(vec![Vec::new()], |cells, axis| {
+        let values: Vec<Option<usize>> = if over.contains(&axis) { (0..sizes[axis]).map(Some).collect() } else { vec![None] };
+        cells.iter().flat_map(|cell| values.iter().map(|value| [cell.as_slice(), &[*value]].concat())).collect()
+    })
+}
+
+fn title(stage: &str, cell: &[Option<usize>]) -> String {
+    let at: Vec<String> = cell.iter().enumerate().filter_map(|(axis, value)| Some(format!("{}={}", AXES[axis], (*value)?))).collect();
+    if at.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", at.join(",")) }
+}
+
+fn patterns(over: &BTreeSet<usize>, sizes: &[usize], drawn: &[(u8, usize)]) -> Vec<Where> {
+    let pattern = |(which, value): &(u8, usize)| {
+        over.iter().filter(|axis| which >> **axis & 1 == 1).map(|axis| (*axis, value % sizes[*axis])).collect()
+    };
+    drawn.iter().map(pattern).filter(|pattern: &Where| !pattern.is_empty()).collect()
+}
+
+proptest::proptest! {
+    #![proptest_config(crate::law::cases(200))]
+
+    /// A stage has the cells of its axes' product that `keep` keeps and `skip` leaves; a gather is a task for each combination of the other
+    /// axes and has exactly its cells; whoever reads the stage as it is has its cells.
+    #[test]
+    fn cells_are_what_product_keep_skip_and_gather_say(
+        sizes in proptest::collection::vec(1..4_usize, 3),
+        over in proptest::collection::btree_set(0..3_usize, 1..4),
+        keep in proptest::collection::vec((1..8_u8, 0..4_usize), 0..3),
+        skip in proptest::collection::vec((1..8_u8, 0..4_usize), 0..3),
+        along in proptest::prelude::any::<proptest::sample::Index>(),
+    ) {
+        let (keep, skip) = (patterns(&over, &sizes, &keep), patterns(&over, &sizes, &skip));
+        let matches = |cell: &[Option<usize>], patterns: &[Where]| {
+            patterns.iter().any(|pattern| pattern.iter().all(|(axis, value)| cell[*axis] == Some(*value)))
+        };
+        let mut cells = product(&sizes, &over);
+        cells.retain(|cell| (keep.is_empty() || matches(cell, &keep)) && !matches(cell, &skip));
+        let along = *over.iter().nth(along.index(over.len())).unwrap();
+        let axes: String = AXES.iter().zip(&sizes).map(|(axis, size)| format!("{axis} = {:?}\n", (0..*size).collect::<Vec<_>>())).collect();
+        let names: Vec<&str> = over.iter().map(|axis| AXES[*axis]).collect();
+        let line = |word: &str, patterns: &[Where]| if patterns.is_empty() { String::new() } else { format!("{word} = [{}]\n", list(patterns)) };
+        let stage = "command = [\"x\"]\noutputs = { t = \"table\" }\n";
+        let text = format!(
+            "[pipeline]\nname = \"t\"\n[axes]\n{axes}[stage.s]\n{stage}over = {names:?}\n{}{}[stage.g]\n{stage}inputs = {{ i = \"s[{}=*]\" }}\n[stage.r]\n{stage}inputs = {{ i = \"s\" }}\n",
+            line("keep", &keep), line("skip", &skip), AXES[along],
+        );
+        let loaded = load(&text, KINDS, &Overlay::default());
+        let Some(pipeline) = loaded.pipeline else {
+            // All that nothing is left of is refused, and nothing else.
+            proptest::prop_assert!(cells.is_empty(), "{text}\n{:?}", loaded.problems);
+            return Ok(());
+        };
+        proptest::prop_assert!(!cells.is_empty(), "{}", text);
+        let found: Vec<String> = pipeline.tasks.iter().map(crate::pipeline::Task::title).collect();
+        let without = |cell: &Vec<Option<usize>>| { let mut cell = cell.clone(); cell[along] = None; cell };
+        let groups: BTreeSet<Vec<Option<usize>>> = cells.iter().map(without).collect();
+        let mut expected: Vec<String> = cells.iter().flat_map(|cell| [title("s", cell), title("r", cell)]).collect();
+        expected.extend(groups.iter().map(|group| title("g", group)));
+        let (mut sorted, unique) = (found.clone(), found.iter().collect::<BTreeSet<_>>().len());
+        proptest::prop_assert_eq!(unique, found.len(), "titles are unique");
+        sorted.sort();
+        expected.sort();
+        proptest::prop_assert_eq!(sorted, expected, "{}", text);
+        for group in &groups {
+            let mut gathered = parts(&pipeline, &title("g", group), "i");
+            let own = |cell: &&Vec<Option<usize>>| without(cell) == *group;
+            let mut parts: Vec<String> = cells
+                .iter()
+                .filter(own)
+                .map(|cell| format!("{}.t @ {}={}", title("s", cell), AXES[along], cell[along].unwrap()))
+                .collect();
+            gathered.sort();
+            parts.sort();
+            proptest::prop_assert_eq!(gathered, parts);
+        }
+    }
 }

@@ -237,7 +237,7 @@ fn who_cannot_tell_what_is_reached_frees_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(crate::law::cases(24))]
 
     /// Results with some contents, runs that name some results: after gc, what the last run reaches is there, and nothing else.
     #[test]

@@ -40,7 +40,7 @@ fn what_feeds_a_late_box_stands_just_above_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(crate::law::cases(200))]
 
     #[test]
     fn boxes_never_overlap_and_lines_go_down(pairs in prop::collection::vec((0..12_usize, 0..12_usize, 0..2_usize, 0..2_usize), 0..30)) {
