@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,17 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// Its hexadecimal digits.
+    fn digits(&self) -> [u8; 64] {
+        let digit = |four: u8| b"0123456789abcdef"[usize::from(four)];
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = digit(byte >> 4);
+            pair[1] = digit(byte & 15);
+        }
+        digits
+    }
+
     /// The first twelve digits, enough to tell a person which one is meant.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
@@ -30,7 +41,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
+        f.write_str(text(&self.digits()))
     }
 }
 
@@ -51,7 +62,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
+        serializer.serialize_str(text(&self.digits()))
     }
 }
 
@@ -59,6 +70,10 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(Hexadecimal)
     }
+}
+
+fn text(digits: &[u8; 64]) -> &str {
+    std::str::from_utf8(digits).expect("hexadecimal digits are text")
 }
 
 /// Reads a digest from wherever the text lies: records hold several, and thousands are read at every start.
@@ -233,11 +248,12 @@ pub struct Tree {
 impl Tree {
     /// The bytes of the manifest: a line `digest size path` per file, sorted by path. Its digest names the tree.
     pub fn manifest(&self) -> Vec<u8> {
-        let mut text = String::with_capacity(self.files.len() * 100);
-        for (path, file) in &self.files {
-            text.push_str(&format!("{} {} {path}\n", file.digest, file.size));
-        }
-        text.into_bytes()
+        manifest_of(self.files.iter().map(|(path, file)| (path.as_str(), file)))
+    }
+
+    /// The digest of a tree of these files, sorted by path.
+    pub fn digest_of<'f>(files: impl ExactSizeIterator<Item = (&'f str, &'f FileRef)>) -> Digest {
+        Digest::of(&manifest_of(files))
     }
 
     /// Reads a manifest; the places of its files are left empty. `None` where it is not one.
@@ -294,6 +310,15 @@ impl Tree {
             _ => Err(anyhow!("there are {} files where one is wanted", self.files.len())),
         }
     }
+}
+
+fn manifest_of<'f>(files: impl ExactSizeIterator<Item = (&'f str, &'f FileRef)>) -> Vec<u8> {
+    let mut manifest = String::with_capacity(files.len() * 100);
+    for (path, file) in files {
+        manifest.push_str(text(&file.digest.digits()));
+        let _ = writeln!(manifest, " {} {path}", file.size);
+    }
+    manifest.into_bytes()
 }
 
 #[cfg(test)]

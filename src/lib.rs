@@ -6,6 +6,7 @@ pub mod cohort;
 pub mod content;
 mod crash;
 pub mod dicom;
+pub mod few;
 pub mod image;
 #[cfg(test)]
 mod law;

@@ -130,7 +130,7 @@ fn write_out(project: &Project, args: &TryArgs) -> Result<String> {
     let task = &project.pipeline.tasks[0];
     let key = project.store.last_keys(&project.pipeline_id)?.remove(STAGE).context("the store has no result")?;
     let record = project.store.records(&key)?.into_iter().next().context("the store has no result")?;
-    for output in &task.outputs {
+    for output in task.outputs.iter() {
         let Some(held) = record.outputs.get(&output.port) else { continue };
         let tree = project.store.tree(&held.manifest, held.level)?.context("the store has no result")?;
         let to = args.out.join(&output.port);

@@ -82,7 +82,7 @@ fn listing(pipeline: &Pipeline, base: Option<&str>) -> String {
                 let _ = writeln!(text, "  {port} <- {}", origin(pipeline, edge));
             }
         }
-        for output in &task.outputs {
+        for output in task.outputs.iter() {
             let place = task.publish.get(&output.port).map(|path| format!(", published as {path}")).unwrap_or_default();
             let _ = writeln!(text, "  -> {}: {}{place}", output.port, output.artifact);
         }

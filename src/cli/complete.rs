@@ -180,6 +180,6 @@ fn stages(path: &Path, kinds: &'static [Kind]) -> Vec<String> {
 
 fn axes(path: &Path, kinds: &'static [Kind]) -> Vec<String> {
     let loaded = load_pipeline(path, kinds, &Overlay::default()).ok().and_then(|reading| reading.loaded.pipeline);
-    let cells = loaded.iter().flat_map(|pipeline| &pipeline.tasks).flat_map(|task| &task.cell);
+    let cells = loaded.iter().flat_map(|pipeline| &pipeline.tasks).flat_map(|task| task.cell.iter());
     cells.flat_map(|(axis, value)| [format!("{axis}="), format!("{axis}={value}")]).collect()
 }

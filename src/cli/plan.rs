@@ -9,7 +9,7 @@ use super::progress::hashing;
 use super::project::{Kept, Project, Selection};
 use super::reveal::{self, Reveal};
 use super::run::effects;
-use crate::pipeline::TaskId;
+use crate::pipeline::{Pipeline, TaskId};
 use crate::plan::forecast::{Forecast, Sum};
 use crate::plan::{Planner, State};
 use crate::stage::Kind;
@@ -17,6 +17,7 @@ use anyhow::Result;
 use clap::Args;
 use details::Details;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::mem::ManuallyDrop;
 
 /// Show what would run, why, and how long it may take, without starting anything
@@ -53,7 +54,7 @@ pub(super) struct PlanArgs {
 const LISTED: usize = 12;
 
 pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
-    let project = Kept::new(Project::open(&args.selection, kinds)?);
+    let project = Kept::new(Project::open_to_plan(&args.selection, kinds)?);
     let only = project.find(&args.selection.only)?;
     let reveals = args.reveal.is_allowed()?;
     let mut planner = project.planner(&only, &hashing(args.json))?;
@@ -74,7 +75,7 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
         return print(&objects(&planner, &plan, &forecast, &details)).map(|()| Exit::Done);
     }
     let mut text = listing(&planner, &plan, &forecast, &details);
-    let states = |wanted: &str| plan.iter().filter(|(_, state)| words(state).0 == wanted).count();
+    let states = |wanted: &str| plan.iter().filter(|(_, state)| word(state) == wanted).count();
     let waiting = match states("waiting") {
         0 => String::new(),
         waiting => format!(", {waiting} waiting for an effect (--effects, or --only with its name, runs it)"),
@@ -91,7 +92,7 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
 fn objects(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, details: &Details) -> String {
     let mut text = String::new();
     for (id, state) in plan {
-        let (word, reasons) = words(state);
+        let (word, reasons) = words(planner.pipeline, state);
         let seconds = if word == "cached" { Some(0.0) } else { forecast.tasks.get(id).copied().flatten() };
         let task = planner.pipeline.tasks[id.0].title();
         let mut object = serde_json::json!({"task": task, "state": word, "reasons": reasons, "seconds": seconds});
@@ -105,34 +106,38 @@ fn objects(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, det
 /// A line for each task, with more where it has more reasons; of many, only those that are not cached.
 fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, details: &Details) -> String {
     let many = plan.iter().filter(|(_, state)| matches!(state, State::Cached)).count() > LISTED;
-    let mut rows: Vec<[String; 4]> = Vec::new();
+    let mut rows: Vec<(String, &str, String, String)> = Vec::new();
     for (id, state) in plan.iter().filter(|(_, state)| !many || !matches!(state, State::Cached)) {
         let title = planner.pipeline.tasks[id.0].title();
         let took = forecast.tasks.get(id).copied().flatten().map(|seconds| format!("~{}", duration(seconds))).unwrap_or_default();
-        let (word, reasons) = match (state, words(state).1) {
-            (State::Cached, reasons) => ("cached", reasons),
-            (State::Run(_), reasons) => ("will run", reasons),
-            (State::Waiting(_), reasons) => ("waiting", reasons),
-            (State::Later(_), reasons) => ("later", reasons.iter().map(|reason| format!("decided {reason}")).collect()),
-        };
-        let lines = reasons.iter().flat_map(|reason| reason.lines()).map(str::to_owned).chain(details.lines(*id));
-        let mut first = Some([title, word.to_owned(), took]);
+        let word = if matches!(state, State::Run(_)) { "will run" } else { word(state) };
+        let decided = if matches!(state, State::Later(_)) { "decided " } else { "" };
+        let mut first = Some((title, word, took));
         let mut row = |reason: String| {
-            let [title, word, took] = first.take().unwrap_or_default();
-            rows.push([title, word, took, reason]);
+            let (title, word, took) = first.take().unwrap_or_default();
+            rows.push((title, word, took, reason));
         };
-        let before = lines.map(&mut row).count();
-        if before == 0 {
-            row(String::new());
+        for reason in words(planner.pipeline, state).1 {
+            reason.lines().enumerate().for_each(|(at, line)| row(format!("{}{line}", if at == 0 { decided } else { "" })));
+        }
+        details.lines(*id).into_iter().for_each(&mut row);
+        if first.is_some() {
+            rows.push(first.map(|(title, word, took)| (title, word, took, String::new())).unwrap_or_default());
         }
     }
-    let width = |column: usize, most: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).min(most);
-    let (title, word, took) = (width(0, 60), width(1, 60), width(2, 60));
+    let width = |cell: fn(&(String, &str, String, String)) -> usize| rows.iter().map(cell).max().unwrap_or(0).min(60);
+    let (title, took) = (width(|row| row.0.chars().count()), width(|row| row.2.chars().count()));
+    let word = width(|row| row.1.len());
     let mut text = String::new();
-    for row in &rows {
-        // Without any duration there is no column for them.
-        let known = if took == 0 { String::new() } else { format!("{:>took$}  ", row[2]) };
-        text.push_str(format!("{:<title$}  {:<word$}  {known}{}", row[0], row[1], row[3]).trim_end());
+    for (own, state, seconds, reason) in &rows {
+        let start = text.len();
+        let _ = write!(text, "{own:<title$}  {state:<word$}  ");
+        if took > 0 {
+            // Without any duration there is no column for them.
+            let _ = write!(text, "{seconds:>took$}  ");
+        }
+        text.push_str(reason);
+        text.truncate(start + text[start..].trim_end().len());
         text.push('\n');
     }
     text
@@ -169,12 +174,25 @@ fn walls(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, jobs:
 }
 
 /// A state's word in `--json` and its reasons.
-pub(super) fn words(state: &State) -> (&'static str, Vec<String>) {
+pub(super) fn words(pipeline: &Pipeline, state: &State) -> (&'static str, Vec<String>) {
+    let title = |id: &TaskId| pipeline.tasks[id.0].title();
+    let reasons = match state {
+        State::Cached => Vec::new(),
+        State::Run(reasons) => reasons.iter().map(ToString::to_string).collect(),
+        State::Later(after) if after.len() > 3 => {
+            vec![format!("after {}, {} and {} more", title(&after[0]), title(&after[1]), after.len() - 2)]
+        }
+        State::Later(after) => vec![format!("after {}", after.iter().map(title).collect::<Vec<String>>().join(", "))],
+        State::Waiting(effects) => vec![format!("for {}", effects.join(", "))],
+    };
+    (word(state), reasons)
+}
+
+fn word(state: &State) -> &'static str {
     match state {
-        State::Cached => ("cached", Vec::new()),
-        State::Run(reasons) => ("run", reasons.iter().map(ToString::to_string).collect()),
-        State::Later(after) if after.len() > 3 => ("later", vec![format!("after {} and {} more", after[..2].join(", "), after.len() - 2)]),
-        State::Later(after) => ("later", vec![format!("after {}", after.join(", "))]),
-        State::Waiting(effects) => ("waiting", vec![format!("for {}", effects.join(", "))]),
+        State::Cached => "cached",
+        State::Run(_) => "run",
+        State::Later(_) => "later",
+        State::Waiting(_) => "waiting",
     }
 }

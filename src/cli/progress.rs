@@ -78,17 +78,16 @@ impl Screen {
                     }
                     total.set_position(self.ended);
                 }
+                if outcome == Ended::Cached {
+                    self.cached += 1;
+                    if !matches!(self.mode, Mode::Json) {
+                        return;
+                    }
+                }
                 let value = serde_json::json!({
                     "event": "task", "task": task, "outcome": outcome.word(), "seconds": (seconds * 1000.0).round() / 1000.0,
                     "message": message, "log": log.as_ref().map(|log| log.display().to_string()),
                 });
-                if outcome == Ended::Cached {
-                    self.cached += 1;
-                    if matches!(self.mode, Mode::Json) {
-                        self.line("", &value);
-                    }
-                    return;
-                }
                 let mut text = format!("{} {task}", outcome.word());
                 match outcome {
                     Ended::Ran => {

@@ -2,7 +2,7 @@
 
 use super::diagnostics;
 use super::exit::{Shown, Wrong};
-use super::reading::{Local, Place, Reading, load_pipeline};
+use super::reading::{Local, Place, Reading, Shared, load_pipeline_while};
 use crate::pipeline::{Overlay, Pipeline, Severity, TaskId};
 use crate::plan::Planner;
 use crate::stage::Kind;
@@ -72,15 +72,28 @@ pub(super) struct Project {
 impl Project {
     /// Loads and checks the pipeline, showing its problems, and opens the store.
     pub(super) fn open(selection: &Selection, kinds: &'static [Kind]) -> Result<Self> {
-        let Reading { place: Place { root, inside }, shared, local, loaded } =
-            load_pipeline(&selection.pipeline, kinds, &selection.overlay()?)?;
+        Self::open_while(selection, kinds, |_, _, _| None)
+    }
+
+    /// The same, while the store is opened and read for who will look at every task.
+    pub(super) fn open_to_plan(selection: &Selection, kinds: &'static [Kind]) -> Result<Self> {
+        Self::open_while(selection, kinds, open_early)
+    }
+
+    fn open_while(
+        selection: &Selection,
+        kinds: &'static [Kind],
+        open_early: impl FnOnce(&Place, &Shared, &Local) -> Option<Result<Store>> + Send,
+    ) -> Result<Self> {
+        let (reading, store) = load_pipeline_while(&selection.pipeline, kinds, &selection.overlay()?, open_early)?;
+        let Reading { place, shared, local, loaded } = reading;
         diagnostics::show(&selection.pipeline.display().to_string(), &loaded.texts, &loaded.problems);
         if loaded.problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(Shown.into());
         }
         let pipeline = loaded.pipeline.ok_or(Shown)?;
-        let store = Store::open(&local.store_in(&root), &index_folder())?;
-        Ok(Self::of(root, format!("{}:{inside}", shared.project.id), pipeline, store, local))
+        let store = store.unwrap_or_else(|| Store::open(&local.store_in(&place.root), &index_folder()))?;
+        Ok(Self::of(place.root.clone(), pipeline_id(&place, &shared), pipeline, store, local))
     }
 
     /// A pipeline without a project around it, in a store of its own.
@@ -124,6 +137,19 @@ impl Project {
     pub(super) fn planner(&self, only: &[TaskId], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Planner<'_>> {
         Planner::new(&self.pipeline, &self.store, &self.root, &self.pipeline_id, only, progress)
     }
+}
+
+/// Opens the store, if there is one, and reads what most commands ask of it, while the pipeline is read.
+fn open_early(place: &Place, shared: &Shared, local: &Local) -> Option<Result<Store>> {
+    let root = local.store_in(&place.root);
+    // A pipeline with mistakes makes no store.
+    let store = root.join("VERSION").exists().then(|| Store::open(&root, &index_folder()))?;
+    Some(store.inspect(|store| store.prefetch(&pipeline_id(place, shared))))
+}
+
+/// Names a pipeline in the store.
+fn pipeline_id(Place { inside, .. }: &Place, shared: &Shared) -> String {
+    format!("{}:{inside}", shared.project.id)
 }
 
 /// A project, or what was made from it, in use until the program ends: the system takes the memory back at once, where giving back what

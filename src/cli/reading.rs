@@ -98,20 +98,36 @@ pub(super) struct Reading {
 
 /// Reads and checks a pipeline, with the files that it names.
 pub(super) fn load_pipeline(path: &Path, kinds: &'static [Kind], overlay: &Overlay) -> Result<Reading> {
+    load_pipeline_while(path, kinds, overlay, |_, _, _| ()).map(|(reading, ())| reading)
+}
+
+/// The same, while a thread of its own works with what is known of the project.
+pub(super) fn load_pipeline_while<T: Send>(
+    path: &Path,
+    kinds: &'static [Kind],
+    overlay: &Overlay,
+    work: impl FnOnce(&Place, &Shared, &Local) -> T + Send,
+) -> Result<(Reading, T)> {
     let file = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let text = read_pipeline(path)?;
     let root = root_of(&file)?;
     let inside = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
     let read = |other: &str| read_beside(&root, &inside, other);
     let files = Files { name: &path.display().to_string(), path: &inside, read: &read };
-    let mut loaded = load(&text, &files, kinds, overlay);
     let shared: Shared = settings(&root.join("tomograph.toml"))?;
     let local: Local = settings(&root.join("tomograph.local.toml"))?;
+    let place = Place { root: root.clone(), inside: inside.clone() };
+    let (mut loaded, done) = std::thread::scope(|scope| {
+        let working = scope.spawn(|| work(&place, &shared, &local));
+        let loaded = load(&text, &files, kinds, overlay);
+        (loaded, working.join())
+    });
+    let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if let Some(pipeline) = &mut loaded.pipeline {
         settle(pipeline, &shared.project.id, &local.source);
         loaded.problems.extend(sources_in_the_store(pipeline, &root, &local.store_in(&root)));
     }
-    Ok(Reading { place: Place { root, inside }, shared, local, loaded })
+    Ok((Reading { place, shared, local, loaded }, done))
 }
 
 /// A source that points into the store would read what tomograph itself wrote; one that holds the store would change with every run.

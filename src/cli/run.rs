@@ -75,7 +75,7 @@ impl RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs, kinds: &'static [Kind]) -> Result<Exit> {
-    let project = Kept::new(Project::open(&args.selection, kinds)?);
+    let project = Kept::new(Project::open_to_plan(&args.selection, kinds)?);
     crate::run::size_pool(jobs(args, &project))?;
     let only = project.find(&args.selection.only)?;
     let reveals = args.reveal.is_allowed()?;

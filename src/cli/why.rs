@@ -75,7 +75,7 @@ fn accepted(project: &Project, tasks: &[TaskId], quiet: bool) -> Result<BTreeMap
 
 fn explain(planner: &Planner, id: TaskId, state: &State, accepted: Option<&Accepted>, json: bool) -> Result<String> {
     let task = planner.pipeline.tasks[id.0].title();
-    let (word, reasons) = words(state);
+    let (word, reasons) = words(planner.pipeline, state);
     if json {
         return Ok(format!("{}\n", serde_json::json!({"task": task, "state": word, "reasons": reasons, "accepted": accepted})));
     }

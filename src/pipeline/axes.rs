@@ -6,7 +6,8 @@ use super::template::RESERVED;
 use super::values::{Node, no_name, not_a, scalar};
 use crate::stage::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -47,24 +48,34 @@ pub(crate) fn axis<'i>(name: &Spanned<Cow<'i, str>>, node: Node<'i>, problems: &
     if nodes.is_empty() {
         problems.push(Diagnostic::error(node.span(), format!("axis `{text}` has no values")));
     }
-    let mut values: Vec<AxisValue<'i>> = Vec::new();
-    let (mut equal, mut alike) = (BTreeMap::new(), BTreeMap::new());
-    for node in nodes.iter() {
-        let Some(value) = axis_value(node, problems) else { continue };
-        // Values that print alike can't be told apart in a task's name.
-        let shown = value.value.to_string();
-        if let Some(first) = equal.get(&value.value).or_else(|| alike.get(&shown)) {
-            problems.push(
-                Diagnostic::error(value.node.span(), format!("axis `{text}` has the value `{shown}` twice"))
-                    .also(Range::clone(first), "first here"),
-            );
-            continue;
+    let read: Vec<AxisValue<'i>> = nodes.iter().filter_map(|node| axis_value(node, problems)).collect();
+    let mut values: Vec<AxisValue<'i>> = Vec::with_capacity(read.len());
+    let mut twice = |value: &AxisValue<'_>, first: &Range<usize>| {
+        let twice = Diagnostic::error(value.node.span(), format!("axis `{text}` has the value `{}` twice", value.value));
+        problems.push(twice.also(first.clone(), "first here"));
+    };
+    // Values that print alike can't be told apart in a task's name. Those of one type that do are equal.
+    let of_one_type = read.windows(2).all(|pair| std::mem::discriminant(&pair[0].value) == std::mem::discriminant(&pair[1].value));
+    let (checked, read) = if of_one_type { (read, Vec::new()) } else { (Vec::new(), read) };
+    values.extend(checked);
+    let mut alike: HashMap<String, Range<usize>> = HashMap::with_capacity(read.len());
+    for value in read {
+        match alike.entry(value.value.to_string()) {
+            Entry::Occupied(first) => twice(&value, first.get()),
+            Entry::Vacant(new) => {
+                new.insert(value.node.span());
+                values.push(value);
+            }
         }
-        equal.insert(value.value.clone(), value.node.span());
-        alike.insert(shown, value.node.span());
-        values.push(value);
     }
     values.sort_by(|a, b| a.value.cmp(&b.value));
+    values.dedup_by(|next, first| {
+        let equal = next.value == first.value;
+        if equal {
+            twice(next, &first.node.span());
+        }
+        equal
+    });
     Some(Axis { name: text.to_string(), span, values })
 }
 

@@ -24,6 +24,10 @@ impl Relation {
         Self { axes: Vec::new(), cells: vec![Vec::new()] }
     }
 
+    fn is_unit(&self) -> bool {
+        self.axes.is_empty() && self.cells.len() == 1
+    }
+
     /// One axis with these values.
     pub(crate) fn axis(axis: usize, values: impl IntoIterator<Item = u32>) -> Self {
         Self::new(vec![axis], values.into_iter().map(|value| vec![value]).collect())
@@ -50,8 +54,11 @@ impl Relation {
     /// All combinations of a cell of each that agree on the axes both have.
     pub(crate) fn join(&self, other: &Self) -> Self {
         let axes: Vec<usize> = self.axes.iter().chain(&other.axes).copied().collect::<BTreeSet<_>>().into_iter().collect();
-        if axes == self.axes && other.cells.len() == 1 && other.axes.is_empty() {
+        if other.is_unit() {
             return self.clone();
+        }
+        if self.is_unit() {
+            return other.clone();
         }
         let shared: Vec<usize> = self.axes.iter().filter(|axis| other.axes.contains(axis)).copied().collect();
         let (mine, theirs) = (self.places(&shared), other.places(&shared));

@@ -107,7 +107,9 @@ pub(crate) fn read<'i>(text: &'i str, mut root: Node<'i>, overlay: &'i Overlay, 
     super::overlay::set(text, &mut root, overlay, problems);
     refuse(&root, problems);
     let DeValue::Table(mut root) = root.into_inner() else { return None };
-    let (FileTable { .. }, faulty) = fields(&Spanned::new(0..0, root.clone()), problems);
+    // The names alone: an axis may have thousands of values.
+    let names = root.iter().map(|(name, value)| (name.clone(), Spanned::new(value.span(), DeValue::Boolean(true))));
+    let (FileTable { .. }, faulty) = fields(&Spanned::new(0..0, names.collect()), problems);
 
     let mut document = Document { max_tasks: MAX_TASKS, ..Document::default() };
     match section(&mut root, "pipeline", problems) {

@@ -1,5 +1,6 @@
 //! What a checked pipeline is: sources and tasks with every axis, reference and placeholder resolved.
 
+use crate::few::Few;
 use crate::stage::{Artifact, Configured, Coordinates, Kind, Needs, Role, show_coordinates};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -33,7 +34,7 @@ pub struct TaskId(pub usize);
 #[derive(Clone, Debug)]
 pub struct Source {
     pub name: String,
-    pub cell: Coordinates,
+    pub cell: Arc<Coordinates>,
     /// A file, a folder or a glob, relative to the project root, placeholders replaced. Empty for what is taken.
     pub path: String,
     /// Where the path is written, in the pipeline's texts.
@@ -84,16 +85,16 @@ impl Taken {
 /// One stage at one cell.
 pub struct Task {
     pub stage: String,
-    pub cell: Coordinates,
+    pub cell: Arc<Coordinates>,
     pub action: Action,
     /// Input port → parts, sorted by coordinates. Unread ports are not here.
-    pub inputs: BTreeMap<String, Vec<Edge>>,
+    pub inputs: Few<String, Vec<Edge>>,
     /// Output ports, the main one first.
-    pub outputs: Vec<Output>,
+    pub outputs: Arc<[Output]>,
     /// Whether it acts on the world: it runs only when asked to.
     pub effect: bool,
     pub needs: Needs,
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Output port → path relative to the project root, placeholders replaced.
     pub publish: BTreeMap<String, String>,
 }
@@ -180,7 +181,7 @@ pub struct Output {
 pub struct Edge {
     pub origin: Origin,
     /// Where the part stands in a gather: the gathered axes, and `from` for a label. Empty on a port that takes one.
-    pub coordinates: Coordinates,
+    pub coordinates: Arc<Coordinates>,
     /// Whether a chosen list (`models`) arrives where one is taken: the task then does one part at a time.
     pub chosen: bool,
 }

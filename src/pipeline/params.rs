@@ -256,6 +256,13 @@ pub(crate) struct Read {
     pub unread: Vec<&'static str>,
 }
 
+/// Lets a kind read params; none where anything is wrong in them.
+pub(crate) fn read_right(kind: &'static Kind, params: Node<'_>) -> Option<Read> {
+    let configured = (kind.configure)(params).ok().filter(|configured| configured.check().is_empty())?;
+    let unread = configured.unread();
+    Some(Read { params: Arc::from(configured), unread })
+}
+
 /// Lets a kind read params, reporting everything wrong in them, not the first mistake only.
 pub(crate) fn configure(kind: &'static Kind, params: &Node<'_>, whose: &str, problems: &mut Problems) -> Option<Read> {
     let mut rest = params.clone();

@@ -1,17 +1,27 @@
 //! Cells → tasks and source cells: params read, parts found, arguments taken apart.
 
+mod command;
+mod sources;
+
+use super::cells::{Cell, Relation};
 use super::diagnostic::{Diagnostic, Problems, nearest};
 use super::document::{Document, OverrideDecl, StageDecl};
-use super::expand::{Arrivals, Cells, Test, tests};
-use super::model::{Action, Cause, Command, Edge, Origin, Output, Piece, Policy, Source, SourceId, Task, TaskId};
-use super::params::{Checker, Place, Read, configure, filled, json, look_up};
+use super::expand::{Arrivals, Cells, Test, producer, tests};
+use super::model::{Action, Cause, Command, Edge, Origin, Output, Policy, SourceId, Task, TaskId};
+use super::params::{Checker, Read, configure, filled, json, look_up, read_right};
 use super::tables::{NeedsTable, PolicyTable};
-use super::template::{Fragment, joined, parse};
+use super::template::Fragment;
 use super::values::Node;
-use super::wiring::{From, Stage, Wiring, unknown_artifact};
-use crate::stage::{Artifact, Coordinates, Count, Kind, Needs, Value, show_coordinates};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use super::wiring::{From, OutPort, Stage, Wire, Wiring};
+use crate::few::Few;
+use crate::stage::{Coordinates, Count, Kind, Needs, Port, Value, show_coordinates};
+use command::{arguments_right, pieces};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// Axes, and the coordinates of a cell of theirs.
+type Shared = (Vec<usize>, Arc<Coordinates>);
 
 /// Everything that tasks are made from.
 pub(crate) struct Builder<'a, 'i> {
@@ -22,6 +32,8 @@ pub(crate) struct Builder<'a, 'i> {
     /// Number of the first task of each stage.
     first_task: Vec<usize>,
     first_source: Vec<usize>,
+    /// Cells' coordinates, by their values and axes: stages and edges share them.
+    coordinates: RefCell<HashMap<Cell, Vec<Shared>>>,
     /// `[params]` that something names.
     pub seen_params: BTreeSet<String>,
     /// Axes that a placeholder names.
@@ -42,10 +54,23 @@ impl<'a, 'i> Builder<'a, 'i> {
             first_source.push(next);
             next += relation.cells.len();
         }
-        Self { text, document, wiring, cells, first_task, first_source, seen_params: BTreeSet::new(), seen_axes: BTreeSet::new() }
+        let most = cells.stages.iter().chain(&cells.sources).map(|relation| relation.cells.len()).max().unwrap_or(0);
+        let coordinates = RefCell::new(HashMap::with_capacity(most));
+        let (seen_params, seen_axes) = Default::default();
+        Self { text, document, wiring, cells, first_task, first_source, coordinates, seen_params, seen_axes }
     }
 
-    fn coordinates(&self, axes: &[usize], cell: &[u32]) -> Coordinates {
+    fn coordinates(&self, axes: &[usize], cell: &[u32]) -> Arc<Coordinates> {
+        let mut known = self.coordinates.borrow_mut();
+        if let Some((_, shared)) = known.get(cell).and_then(|all| all.iter().find(|(own, _)| own == axes)) {
+            return shared.clone();
+        }
+        let made = Arc::new(self.new_coordinates(axes, cell));
+        known.entry(cell.to_vec()).or_default().push((axes.to_vec(), made.clone()));
+        made
+    }
+
+    fn new_coordinates(&self, axes: &[usize], cell: &[u32]) -> Coordinates {
         let pair = |(axis, value): (&usize, &u32)| {
             let axis = &self.document.axes[*axis];
             (axis.name.clone(), axis.values[*value as usize].value.clone())
@@ -62,85 +87,6 @@ impl<'a, 'i> Builder<'a, 'i> {
         self.seen_axes.extend(checker.seen_axes);
     }
 
-    /// Every cell of every source.
-    pub(crate) fn sources(&mut self, problems: &mut Problems) -> Vec<Source> {
-        let mut sources = Vec::new();
-        for (number, decl) in self.document.sources.iter().enumerate() {
-            let table = &decl.table;
-            let axes = &self.wiring.sources[number];
-            super::taken::keys(decl, problems);
-            let from_elsewhere = table.from.is_some() || table.artifact.is_some();
-            if !from_elsewhere && table.phi.is_none() && !decl.faulty.contains("phi") {
-                problems.push(
-                    Diagnostic::error(decl.span.clone(), format!("source `{}` does not say `phi`", decl.name))
-                        .help("add `phi = true` where it holds people's data, else `phi = false`"),
-                );
-            }
-            let artifact = match &table.r#type {
-                None => Artifact::Files,
-                Some(name) => name.get_ref().parse().unwrap_or_else(|()| {
-                    problems.push(unknown_artifact(name));
-                    Artifact::Files
-                }),
-            };
-            let Some(text) = (if from_elsewhere { &table.artifact } else { &table.path }) else {
-                if !from_elsewhere && !decl.faulty.contains("path") {
-                    let missing = Diagnostic::error(decl.span.clone(), format!("source `{}` has no `path`", decl.name));
-                    problems.push(
-                        missing.help("add `path = \"FILE, FOLDER OR GLOB\"`, or `from` and `artifact` for what another pipeline made"),
-                    );
-                }
-                continue;
-            };
-            let right = self.source_text(number, text, problems);
-            let fragments = parse(text.get_ref()).unwrap_or_default();
-            let taken = self.wiring.taken[number].as_ref();
-            for cell in self.cells.sources[number].cells.iter().filter(|_| right) {
-                let path = || joined(&fragments, &|fragment| look_up(self.document, axes, cell, fragment));
-                sources.push(Source {
-                    name: decl.name.clone(),
-                    cell: self.coordinates(axes, cell),
-                    path: if from_elsewhere { String::new() } else { path() },
-                    span: text.span(),
-                    taken: taken.and_then(|taken| taken.cells.get(cell).cloned()),
-                    phi: table.phi.as_ref().is_none_or(|phi| *phi.get_ref()),
-                    optional: table.optional,
-                    artifact: taken.map_or(artifact, |taken| taken.output.artifact),
-                });
-            }
-            if right {
-                self.one_text_each(number, text, problems);
-            }
-        }
-        sources
-    }
-
-    /// Checks a source's path or artifact.
-    fn source_text(&mut self, number: usize, text: &toml::Spanned<String>, problems: &mut Problems) -> bool {
-        let mut checker = self.checker(format!("source `{}`", self.document.sources[number].name), &self.wiring.sources[number]);
-        checker.loose = !self.wiring.sound_sources[number];
-        let mut right = checker.string(text.get_ref(), &text.span(), Place::Path, problems);
-        right &= !checker.loose;
-        if text.get_ref().is_empty() {
-            problems.push(Diagnostic::error(text.span(), "it is empty"));
-            right = false;
-        }
-        self.seen(checker);
-        right
-    }
-
-    /// A swept source whose path or artifact does not tell its cells apart was meant otherwise.
-    fn one_text_each(&self, number: usize, text: &toml::Spanned<String>, problems: &mut Problems) {
-        let what = if self.document.sources[number].table.from.is_some() { "artifact" } else { "path" };
-        for axis in &self.wiring.sources[number] {
-            let name = &self.document.axes[*axis].name;
-            let named = parse(text.get_ref()).unwrap_or_default();
-            if !named.iter().any(|(fragment, _)| matches!(fragment, Fragment::Axis { axis, .. } if axis == name)) {
-                problems.push(Diagnostic::warning(text.span(), format!("the {what} is the same for every value of axis `{name}`")));
-            }
-        }
-    }
-
     /// Every task, each after those it needs.
     pub(crate) fn tasks(&mut self, problems: &mut Problems) -> Vec<Task> {
         let mut tasks = Vec::new();
@@ -154,6 +100,34 @@ impl<'a, 'i> Builder<'a, 'i> {
     }
 }
 
+/// A wire with what tells which cells arrive through it.
+struct Arriving<'a> {
+    wire: &'a Wire,
+    /// The cells of its producer.
+    relation: &'a Relation,
+    /// Places of the gathered axes in them.
+    gathered: Vec<usize>,
+    arrivals: Arrivals,
+}
+
+impl<'a> Arriving<'a> {
+    fn new(builder: &Builder<'a, '_>, wire: &'a Wire, axes: &[usize]) -> Self {
+        let relation = producer(wire, builder.cells);
+        let arrivals = Arrivals::new(builder.document, wire, axes, builder.cells);
+        Self { wire, relation, gathered: relation.places(&wire.selection.gathered), arrivals }
+    }
+}
+
+/// What a cell is made from: values of the axes that params name, and which overrides match.
+type Which = (Cell, Vec<bool>);
+
+/// So many different params are shared out among processors.
+const MANY: usize = 64;
+
+fn matching<'a, 'i>(decl: &'a StageDecl<'i>, (_, matched): &Which) -> Vec<&'a OverrideDecl<'i>> {
+    decl.overrides.iter().zip(matched).filter(|(_, matched)| **matched).map(|(entry, _)| entry).collect()
+}
+
 /// One stage's tasks in the making.
 struct StageBuilder<'b, 'a, 'i> {
     builder: &'b Builder<'a, 'i>,
@@ -161,6 +135,9 @@ struct StageBuilder<'b, 'a, 'i> {
     stage: &'a Stage,
     number: usize,
     overrides: Vec<Option<Test>>,
+    outputs: Arc<[Output]>,
+    /// Where no override says otherwise.
+    policy: Arc<Policy>,
     /// Axes that params and arguments depend on, as places in a cell.
     param_places: Vec<usize>,
     /// Whether every placeholder is right.
@@ -192,23 +169,24 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         let matchers: Vec<_> = decl.overrides.iter().map(|entry| entry.matcher.clone()).collect();
         let overrides = tests(builder.document, decl, &matchers, &stage.axes, None, "override", problems);
         let param_places = stage.axes.iter().enumerate().filter(|(_, axis)| param_axes.contains(axis)).map(|(place, _)| place).collect();
-        Some(Self { builder, decl, stage, number, overrides, param_places, right })
+        let output = |out: &OutPort| Output { port: out.name.clone(), artifact: out.artifact, role: out.role };
+        let outputs = stage.outputs.iter().map(output).collect();
+        let policy = Arc::new(tried(&decl.table.policy));
+        Some(Self { builder, decl, stage, number, overrides, outputs, policy, param_places, right })
     }
 
     fn tasks(&self, problems: &mut Problems, tasks: &mut Vec<Task>) {
         let document = self.builder.document;
-        let arrivals: Vec<Arrivals> =
-            self.stage.wires.iter().map(|wire| Arrivals::new(document, wire, &self.stage.axes, self.builder.cells)).collect();
+        let arriving: Vec<Arriving<'_>> = self.stage.wires.iter().map(|wire| Arriving::new(self.builder, wire, &self.stage.axes)).collect();
         // Cells that agree in what they are made from share it.
-        let mut known: HashMap<(Vec<u32>, Vec<bool>), Option<Read>> = HashMap::new();
-        let mut commands: HashMap<(Vec<u32>, Vec<bool>), Arc<Command>> = HashMap::new();
+        let mut known: HashMap<Which, Option<Read>> = self.read_ahead();
+        let mut commands: HashMap<Which, Arc<Command>> = HashMap::new();
         let cells = &self.builder.cells.stages[self.number].cells;
+        tasks.reserve(cells.len());
         for cell in cells {
-            let matched: Vec<bool> = self.overrides.iter().map(|test| test.as_ref().is_some_and(|test| test.holds(cell))).collect();
-            let overrides: Vec<&OverrideDecl<'i>> =
-                self.decl.overrides.iter().zip(&matched).filter(|(_, matched)| **matched).map(|(entry, _)| entry).collect();
             let coordinates = self.builder.coordinates(&self.stage.axes, cell);
-            let which = (super::cells::at(cell, &self.param_places), matched);
+            let which = self.which(cell);
+            let overrides = matching(self.decl, &which);
             let action = match self.stage.kind {
                 Some(kind) => {
                     let read = known.entry(which).or_insert_with(|| {
@@ -218,33 +196,30 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                         if self.right { configure(kind, &params, &whose, problems) } else { None }
                     });
                     let unread = read.as_ref().map(|read| read.unread.clone()).unwrap_or_default();
-                    let inputs = self.inputs(cell, &arrivals, &unread, tasks, problems);
+                    let inputs = self.inputs(cell, &arriving, &unread, tasks, problems);
                     self.nothing_missing(kind, &inputs, &unread, problems);
                     read.clone().map(|read| (Action::Kind { kind, params: read.params }, inputs))
                 }
                 None => {
-                    let inputs = self.inputs(cell, &arrivals, &[], tasks, problems);
+                    let inputs = self.inputs(cell, &arriving, &[], tasks, problems);
                     let command = || commands.entry(which).or_insert_with(|| Arc::new(self.command(cell, &overrides))).clone();
                     self.right.then(|| (Action::Command(command()), inputs))
                 }
             };
             let Some((action, inputs)) = action else { continue };
-            let (mut needs, mut policy) = (self.decl.table.needs.clone(), self.decl.table.policy.clone());
-            for entry in &overrides {
-                needs.merge(&entry.needs);
-                policy.merge(&entry.policy);
-            }
+            let mut needs = self.decl.table.needs.clone();
+            overrides.iter().for_each(|entry| needs.merge(&entry.needs));
+            let policy = || {
+                let mut policy = self.decl.table.policy.clone();
+                overrides.iter().for_each(|entry| policy.merge(&entry.policy));
+                Arc::new(tried(&policy))
+            };
             tasks.push(Task {
                 stage: self.decl.name.clone(),
                 cell: coordinates,
                 needs: needed(&needs, self.stage.kind),
-                policy: tried(&policy),
-                outputs: self
-                    .stage
-                    .outputs
-                    .iter()
-                    .map(|out| Output { port: out.name.clone(), artifact: out.artifact, role: out.role })
-                    .collect(),
+                policy: if overrides.is_empty() { self.policy.clone() } else { policy() },
+                outputs: self.outputs.clone(),
                 publish: super::publish::paths(document, self.decl, &self.stage.axes, cell),
                 effect: match self.stage.kind {
                     Some(kind) => kind.effect,
@@ -256,20 +231,48 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         }
     }
 
+    /// What a cell is made from.
+    fn which(&self, cell: &[u32]) -> Which {
+        let matched = self.overrides.iter().map(|test| test.as_ref().is_some_and(|test| test.holds(cell))).collect();
+        (super::cells::at(cell, &self.param_places), matched)
+    }
+
+    /// Params of cells, read on all processors where they are many. Those in which something is wrong are left to be read again.
+    fn read_ahead(&self) -> HashMap<Which, Option<Read>> {
+        let Some(kind) = self.stage.kind.filter(|_| self.right) else { return HashMap::new() };
+        let mut first: HashMap<Which, &Cell> = HashMap::new();
+        for cell in &self.builder.cells.stages[self.number].cells {
+            first.entry(self.which(cell)).or_insert(cell);
+        }
+        if first.len() < MANY {
+            return HashMap::new();
+        }
+        let (document, decl, axes) = (self.builder.document, self.decl, &self.stage.axes);
+        let read = |(which, cell): &(Which, &Cell)| {
+            let params = filled(document, decl, &matching(decl, which), axes, cell);
+            Some((which.clone(), Some(read_right(kind, params)?)))
+        };
+        let (read, first): (_, Vec<(Which, &Cell)>) = (&read, first.into_iter().collect());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let parts = first.chunks(first.len().div_ceil(threads));
+            let reading: Vec<_> = parts.map(|part| scope.spawn(move || part.iter().filter_map(read).collect::<Vec<_>>())).collect();
+            reading.into_iter().filter_map(|part| part.join().ok()).flatten().collect()
+        })
+    }
+
     /// Parts by port, sorted by coordinates. `tasks` are those made so far.
     fn inputs(
         &self,
         cell: &[u32],
-        arrivals: &[Arrivals],
+        arriving: &[Arriving<'_>],
         unread: &[&str],
         tasks: &[Task],
         problems: &mut Problems,
-    ) -> BTreeMap<String, Vec<Edge>> {
+    ) -> Few<String, Vec<Edge>> {
         let builder = self.builder;
-        let mut inputs: BTreeMap<String, Vec<Edge>> = BTreeMap::new();
-        for (wire, arrivals) in self.stage.wires.iter().zip(arrivals).filter(|(wire, _)| !unread.contains(&wire.port.as_str())) {
-            let relation = super::expand::producer(wire, builder.cells);
-            let gathered = relation.places(&wire.selection.gathered);
+        let mut inputs: Few<String, Vec<Edge>> = Few::with_capacity(arriving.len());
+        for Arriving { wire, relation, gathered, arrivals } in arriving.iter().filter(|one| !unread.contains(&one.wire.port.as_str())) {
             let found = arrivals.of(cell);
             if found.is_empty() {
                 let own = show_coordinates(&builder.coordinates(&self.stage.axes, cell));
@@ -294,14 +297,17 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                         Origin::Task { task: TaskId(builder.first_task[*stage] + number), port: output.clone() }
                     }
                 };
-                let values = super::cells::at(&relation.cells[*number], &gathered);
+                let values = super::cells::at(&relation.cells[*number], gathered);
                 let mut coordinates = builder.coordinates(&wire.selection.gathered, &values);
                 if let Some(label) = &wire.label {
-                    coordinates.insert("from".to_owned(), Value::Text(label.clone()));
+                    Arc::make_mut(&mut coordinates).insert("from".to_owned(), Value::Text(label.clone()));
                 }
                 Edge { origin, coordinates, chosen: wire.chosen }
             });
-            inputs.entry(wire.port.clone()).or_default().extend(edges);
+            match inputs.get_mut(wire.port.as_str()) {
+                Some(others) => others.extend(edges),
+                None => drop(inputs.insert(wire.port.clone(), edges.collect())),
+            }
         }
         for edges in inputs.values_mut() {
             edges.sort_by(|a, b| a.coordinates.cmp(&b.coordinates).then_with(|| a.origin.cmp(&b.origin)));
@@ -309,13 +315,14 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         inputs
     }
 
-    fn nothing_missing(&self, kind: &Kind, inputs: &BTreeMap<String, Vec<Edge>>, unread: &[&str], problems: &mut Problems) {
+    fn nothing_missing(&self, kind: &Kind, inputs: &Few<String, Vec<Edge>>, unread: &[&str], problems: &mut Problems) {
         let known = || kind.inputs.iter().map(|port| port.name);
-        for port in kind.inputs.iter().filter(|port| port.count == Count::One && !unread.contains(&port.name)) {
+        let wanted = |port: &&Port| port.count == Count::One && !unread.contains(&port.name) && !inputs.contains_key(port.name);
+        for port in kind.inputs.iter().filter(wanted) {
             // A reference that could not be read has its own message, and so has a name that is nearly right.
             let meant = |name: &str| name == port.name || kind.input(name).is_none() && nearest(name, known()) == Some(port.name);
             let written = self.decl.faulty.contains("inputs") || self.decl.inputs.iter().any(|input| meant(&input.port));
-            if !inputs.contains_key(port.name) && !written {
+            if !written {
                 let message = format!("stage `{}` has no input `{}`", self.decl.name, port.name);
                 let holds: Vec<&str> = port.holds.iter().map(|artifact| artifact.name()).collect();
                 problems.push(Diagnostic::error(self.decl.span.clone(), message).help(format!(
@@ -341,43 +348,6 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
             code: self.decl.table.code.as_ref().map(|code| code.get_ref().clone()).unwrap_or_default(),
         }
     }
-}
-
-fn arguments_right(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, problems: &mut Problems) -> bool {
-    let Some(command) = decl.table.command.as_ref().filter(|_| decl.table.kind.is_none()) else { return true };
-    let inputs = decl.inputs.iter().map(|input| input.port.as_str()).collect();
-    let outputs: Vec<&str> =
-        decl.table.outputs.iter().flat_map(|outputs| outputs.get_ref().keys()).map(|name| name.get_ref().as_str()).collect();
-    let mut own = Checker::new(checker.text, checker.document, checker.whose.clone(), checker.axes);
-    own.ports = Some((inputs, outputs.clone()));
-    own.loose = checker.loose;
-    let mut right = true;
-    for argument in command.get_ref() {
-        right &= own.string(argument.get_ref(), &argument.span(), Place::Argument, problems);
-    }
-    for port in outputs.iter().filter(|port| right && !command.get_ref().is_empty() && !own.seen_outputs.contains(**port)) {
-        let message = format!("the command is not told where to write its output `{port}`");
-        problems.push(Diagnostic::warning(command.span(), message).help(format!("give it `\"{{outputs.{port}}}\"` as an argument")));
-    }
-    checker.seen_axes.extend(own.seen_axes);
-    checker.seen_params.extend(own.seen_params);
-    right
-}
-
-/// An argument as pieces, values in their place.
-fn pieces<'i>(argument: &str, look: &dyn Fn(&Fragment) -> Option<Node<'i>>) -> Vec<Piece> {
-    let mut found: Vec<Piece> = Vec::new();
-    for (fragment, at) in parse(argument).unwrap_or_default() {
-        let piece = match fragment {
-            Fragment::Place(piece) => piece,
-            other => Piece::Text(joined(&[(other, at)], look)),
-        };
-        match (found.last_mut(), piece) {
-            (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
-            (_, piece) => found.push(piece),
-        }
-    }
-    if found.is_empty() { vec![Piece::Text(String::new())] } else { found }
 }
 
 fn needed(table: &NeedsTable, kind: Option<&'static Kind>) -> Needs {

@@ -355,3 +355,19 @@ fn what_is_unused_is_a_warning() {
         ]
     );
 }
+
+#[test]
+fn params_of_many_cells_are_read_as_those_of_few() {
+    let many: Vec<String> = (0..100).map(|seed| seed.to_string()).collect();
+    let text = format!("{HEAD}{STUDY}").replace("seed = [1, 2, 10]", &format!("seed = [{}]", many.join(", ")));
+    let pipeline = loaded(&text, &Overlay::default());
+    assert_eq!(pipeline.tasks.iter().filter(|task| task.stage == "train").count(), 400);
+    let few = study("");
+    for title in ["train[backbone=a,region=all,seed=2]", "train[backbone=b,region=lungs,seed=10]"] {
+        assert_eq!(params(&pipeline, title), params(&few, title));
+    }
+    // What is wrong in one cell is told, and told of that cell.
+    let wrong = text.replace("seed = [0, ", "seed = [-7, ");
+    let problem = load(&wrong, KINDS, &Overlay::default()).problems.remove(0);
+    assert!(problem.label.contains("seed=-7"), "{problem:#?}");
+}

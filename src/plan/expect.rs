@@ -27,10 +27,10 @@ impl Planner<'_> {
         let mut known = BTreeMap::new();
         for id in tasks {
             let task = &self.pipeline.tasks[id.0];
-            let own = self.last().get(&task.title()).and_then(|key| self.seconds(key));
+            let own = || self.last().get(&task.title()).and_then(|key| self.seconds(key));
             let cells = || of_stage.entry(&task.stage).or_insert_with(|| self.mean_of_stage(&task.stage)).value();
             let alike = || of_kind.entry(self.kind_of(*id)?).or_insert_with_key(|kind| self.mean_of_kind(kind)).value();
-            known.insert(*id, own.or_else(cells).or_else(alike));
+            known.insert(*id, (if self.last().is_empty() { None } else { own() }).or_else(cells).or_else(alike));
         }
         known
     }

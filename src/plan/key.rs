@@ -11,6 +11,7 @@
 //! Knows nothing of the store or of TOML.
 
 use crate::content::{Digest, Level};
+use crate::few::Few;
 use crate::stage::Coordinates;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,12 +35,50 @@ pub struct KeyManifest {
     pub revision: u32,
 }
 
+/// The manifest of one task among many: what it shares with others stands in `common`, the rest is borrowed from where it lies. Its bytes are
+/// those of the manifest.
+#[derive(Serialize)]
+pub(super) struct KeyView<'a> {
+    #[serde(skip)]
+    common: &'a KeyManifest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<CommandView<'a>>,
+    format: u32,
+    inputs: BTreeMap<&'a str, Vec<PartView<'a>>>,
+    kind: &'a str,
+    params: &'a serde_json::Value,
+    revision: u32,
+}
+
+/// A [`PartKey`].
+#[derive(Serialize)]
+pub(super) struct PartView<'a> {
+    #[serde(skip_serializing_if = "Few::is_empty")]
+    pub(super) at: &'a Coordinates,
+    pub(super) digest: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hole: Option<&'a str>,
+    pub(super) level: Level,
+}
+
+/// A [`CommandKey`].
+#[derive(Serialize)]
+struct CommandView<'a> {
+    argv: &'a [String],
+    code: &'a BTreeMap<String, Digest>,
+    coordinates: &'a Coordinates,
+    env: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map: Option<&'a str>,
+    outputs: &'a BTreeMap<String, String>,
+}
+
 /// One part of an input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartKey {
     /// The gathered axes; empty on a port that takes one.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub at: Coordinates,
     /// Digest of the part's manifest; none for a hole.
     pub digest: Option<Digest>,
@@ -87,6 +126,45 @@ impl KeyManifest {
     }
 }
 
+impl<'a> KeyView<'a> {
+    /// Of a task at `cell`; `common` is a manifest without inputs and coordinates.
+    pub(super) fn new(common: &'a KeyManifest, cell: &'a Coordinates, inputs: BTreeMap<&'a str, Vec<PartView<'a>>>) -> Self {
+        let KeyManifest { command, format, inputs: _, kind, params, revision } = common;
+        let command = command.as_ref().map(|CommandKey { argv, code, coordinates: _, env, map, outputs }| CommandView {
+            argv,
+            code,
+            coordinates: cell,
+            env,
+            map: map.as_deref(),
+            outputs,
+        });
+        Self { common, command, format: *format, inputs, kind, params, revision: *revision }
+    }
+
+    /// The key.
+    pub(super) fn key(&self) -> Digest {
+        let mut bytes = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut bytes, self).expect("a key manifest is maps, lists, numbers and strings");
+        Digest::of(&bytes)
+    }
+
+    /// The manifest itself.
+    pub(super) fn to_manifest(&self) -> KeyManifest {
+        let part = |part: &PartView<'_>| PartKey {
+            at: part.at.clone(),
+            digest: part.digest,
+            hole: part.hole.map(str::to_owned),
+            level: part.level,
+        };
+        let mut manifest = self.common.clone();
+        if let (Some(command), Some(view)) = (&mut manifest.command, &self.command) {
+            command.coordinates.clone_from(view.coordinates);
+        }
+        manifest.inputs = self.inputs.iter().map(|(port, parts)| ((*port).to_owned(), parts.iter().map(part).collect())).collect();
+        manifest
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +184,27 @@ mod tests {
         let mut sorted = serde_json::to_value(&manifest).unwrap();
         sorted.sort_all_objects();
         assert_eq!(String::from_utf8(manifest.bytes()).unwrap(), sorted.to_string());
+    }
+
+    #[test]
+    fn a_view_has_the_key_of_its_manifest() {
+        let mut common = KeyManifest::new("command", 1, json!({"a": 1.5}));
+        let one = BTreeMap::from([("x".to_owned(), "y".to_owned())]);
+        let code = BTreeMap::from([("p".to_owned(), Digest::of(b""))]);
+        let cell = Coordinates::from([("seed".to_owned(), crate::stage::Value::Int(1))]);
+        let (nowhere, argv) = (Coordinates::new(), vec!["cp".to_owned()]);
+        for map in [None, Some("m".to_owned())] {
+            let (coordinates, code) = (Coordinates::new(), code.clone());
+            common.command = Some(CommandKey { argv: argv.clone(), code, coordinates, env: one.clone(), map, outputs: one.clone() });
+            let found = PartView { at: &nowhere, digest: Some(Digest::of(b"x")), hole: None, level: Level::Identified };
+            let hole = PartView { at: &cell, digest: None, hole: Some("failed"), level: Level::Released };
+            let view = KeyView::new(&common, &cell, BTreeMap::from([("a", vec![]), ("z", vec![found, hole])]));
+            let manifest = view.to_manifest();
+            assert_eq!(String::from_utf8(manifest.bytes()).unwrap(), serde_json::to_string(&view).unwrap());
+            assert_eq!((manifest.key(), manifest.command.unwrap().coordinates), (view.key(), cell.clone()));
+        }
+        common.command = None;
+        let view = KeyView::new(&common, &cell, BTreeMap::new());
+        assert_eq!(view.to_manifest().key(), view.key());
     }
 }

@@ -19,7 +19,7 @@ impl Planner<'_> {
     /// That of a source: as it was looked at, or as strict as it may be.
     pub fn source_level(&self, id: SourceId) -> Level {
         match &self.sources[id.0] {
-            Some(found) => found.tree.level,
+            Some(found) => found.level,
             None => Level::of_people(self.pipeline.sources[id.0].phi),
         }
     }

@@ -6,6 +6,7 @@ mod expect;
 mod explain;
 mod filled;
 pub mod forecast;
+mod judge;
 pub mod key;
 mod levels;
 mod moved;
@@ -22,11 +23,10 @@ pub use sidecar::Sidecar;
 pub use tested::Tested;
 
 use crate::content::{Digest, Level, Tree};
-use crate::pipeline::{Action, Command, Edge, Origin, Pipeline, SourceId, Task, TaskId};
+use crate::pipeline::{Action, Edge, Origin, Pipeline, SourceId, Task, TaskId};
 use crate::store::{Ledger, OutputRecord, Record, Store};
 use anyhow::{Context as _, Result};
-use key::{CommandKey, KeyManifest, PartKey};
-use rayon::prelude::*;
+use key::KeyManifest;
 use reason::Reason;
 use sources::SourceTree;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +79,7 @@ pub enum State {
     Cached,
     Run(Vec<Reason>),
     /// Decided after these tasks.
-    Later(Vec<String>),
+    Later(Vec<TaskId>),
     /// An effect that runs only when asked to, or what follows one: the effects.
     Waiting(Vec<String>),
 }
@@ -123,18 +123,13 @@ impl<'a> Planner<'a> {
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self> {
         let wanted = order::wanted(pipeline, only);
-        let mut read = BTreeSet::new();
+        let mut read = vec![false; pipeline.sources.len()];
         for edge in wanted.iter().flat_map(|task| pipeline.tasks[task.0].inputs.values().flatten()) {
             if let Origin::Source { source, .. } = edge.origin {
-                read.insert(source);
+                read[source.0] = true;
             }
         }
-        let beside = sidecar::Beside::default();
-        let look = |(at, source)| match read.contains(&SourceId(at)) {
-            true => SourceTree::look(store, root, source, &beside, progress),
-            false => Ok(None),
-        };
-        let sources = pipeline.sources.par_iter().enumerate().with_min_len(FEW).map(look).collect::<Result<_>>()?;
+        let sources = sources::look(store, root, &pipeline.sources, &read, progress)?;
         store.foresee(id)?;
         let (id, last) = (id.to_owned(), OnceLock::new());
         let mut planner = Self {
@@ -177,14 +172,14 @@ impl<'a> Planner<'a> {
                 (None, _) if self.must_be_connected(task, port) => {
                     missing.insert(format!("stage `{}` needs source `{}`, which is optional and absent", task.stage, source.title()));
                 }
-                (Some(found), Some(inside)) if found.part(Some(inside)).is_none() => {
+                (Some(found), Some(inside)) if found.digest(Some(inside)).is_none() => {
                     missing.insert(format!(
                         "source `{}`: there is no {inside} in {}",
                         source.title(),
                         self.shown(&source.path, source.phi)
                     ));
                 }
-                (Some(found), _) if found.tree.files.is_empty() => {
+                (Some(found), _) if found.files.is_empty() => {
                     missing.insert(format!("source `{}`: there is no file in {}", source.title(), self.shown(&source.path, source.phi)));
                 }
                 _ => {}
@@ -232,120 +227,6 @@ impl<'a> Planner<'a> {
         }
         Ok(())
     }
-
-    /// Everything the result of a task depends on; `None` while an input is open.
-    pub fn manifest(&self, id: TaskId, outcomes: &[Outcome]) -> Result<Option<KeyManifest>> {
-        let task = &self.pipeline.tasks[id.0];
-        let mut manifest = match &task.action {
-            Action::Kind { kind, params } => KeyManifest::new(kind.name, kind.revision, params.params()),
-            Action::Command(command) => self.command_manifest(task, command)?,
-        };
-        for (port, edges) in &task.inputs {
-            let mut parts = Vec::with_capacity(edges.len());
-            for edge in edges {
-                match self.part_key(edge, outcomes)? {
-                    Part::Key(part) => parts.push(part),
-                    Part::Unconnected => {}
-                    Part::Open => return Ok(None),
-                }
-            }
-            if !parts.is_empty() {
-                manifest.inputs.insert(port.clone(), parts);
-            }
-        }
-        if self.filled_ports(id).next().is_some() {
-            if self.needs_of(id).iter().any(|need| self.wanted.contains(need) && matches!(outcomes[need.0], Outcome::Open)) {
-                return Ok(None);
-            }
-            for (port, digest) in self.fill(id, outcomes)? {
-                let part = PartKey { at: BTreeMap::new(), digest: Some(digest), level: Level::Released, hole: None };
-                manifest.inputs.insert(port.to_owned(), vec![part]);
-            }
-        }
-        Ok(Some(manifest))
-    }
-
-    fn part_key(&self, edge: &Edge, outcomes: &[Outcome]) -> Result<Part> {
-        let at = edge.coordinates.clone();
-        Ok(match &edge.origin {
-            Origin::Source { source, inside } => match self.sources[source.0].as_ref().and_then(|found| found.part(inside.as_deref())) {
-                Some(part) => Part::Key(PartKey { at, digest: Some(part.digest), level: part.tree.level, hole: None }),
-                None => Part::Unconnected,
-            },
-            Origin::Task { task, port } => match &outcomes[task.0] {
-                Outcome::Open => Part::Open,
-                Outcome::Known(known) => {
-                    let output = known.output(port)?;
-                    Part::Key(PartKey { at, digest: Some(output.manifest), level: self.level(*task), hole: None })
-                }
-                Outcome::Failed(class) => Part::Key(PartKey { at, digest: None, level: Level::Released, hole: Some(class.clone()) }),
-            },
-        })
-    }
-
-    fn command_manifest(&self, task: &Task, command: &Command) -> Result<KeyManifest> {
-        let mut manifest = KeyManifest::new("command", 1, command.params.clone());
-        manifest.command = Some(CommandKey {
-            argv: command.argv.iter().map(|pieces| crate::pipeline::show_pieces(pieces)).collect(),
-            env: command.env.clone(),
-            map: command.map.clone(),
-            code: self.code_of(&task.stage, command)?,
-            outputs: task.outputs.iter().map(|output| (output.port.clone(), output.artifact.to_string())).collect(),
-            coordinates: task.cell.clone(),
-        });
-        Ok(manifest)
-    }
-
-    /// Looks a task up whose inputs are known; `None` while one is open.
-    pub fn judge(&self, id: TaskId, outcomes: &[Outcome]) -> Result<Option<Judgement>> {
-        let Some(manifest) = self.manifest(id, outcomes)? else { return Ok(None) };
-        let key = manifest.key();
-        let records = self.store.records(&key)?;
-        Ok(Some(match self.best(records)? {
-            Some(record) => Judgement::Hit(Known { key, record }),
-            None => Judgement::Miss { key, manifest: Box::new(manifest) },
-        }))
-    }
-
-    /// Judges several tasks, in the pool where they are many; the answers are in their order.
-    pub fn judge_all(&self, tasks: &[TaskId], outcomes: &[Outcome]) -> Vec<Result<Option<Judgement>>> {
-        let judge = |id: &TaskId| self.judge(*id, outcomes);
-        if tasks.len() < FEW { tasks.iter().map(judge).collect() } else { tasks.par_iter().with_min_len(FEW).map(judge).collect() }
-    }
-
-    /// What is recorded under a key now, with all its bytes there.
-    pub fn standing(&self, key: Digest) -> Result<Option<Known>> {
-        let Some(record) = self.best(self.store.records(&key)?)? else { return Ok(None) };
-        Ok(self.is_there(&record)?.then_some(Known { key, record }))
-    }
-
-    /// Of several variants the first whose blobs are all there, else the first.
-    fn best(&self, mut records: Vec<Arc<Record>>) -> Result<Option<Arc<Record>>> {
-        if records.len() > 1 {
-            for at in 0..records.len() {
-                if self.is_there(&records[at])? {
-                    return Ok(Some(records.swap_remove(at)));
-                }
-            }
-        }
-        Ok((!records.is_empty()).then(|| records.swap_remove(0)))
-    }
-
-    /// Whether every byte of a result is in the store.
-    pub fn is_there(&self, record: &Record) -> Result<bool> {
-        for output in record.outputs.values() {
-            if self.store.tree(&output.manifest, output.level)?.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-enum Part {
-    Key(PartKey),
-    Unconnected,
-    Open,
 }
 
 fn origin(edge: &Edge) -> Option<(TaskId, &str)> {

@@ -63,7 +63,7 @@ impl Planner<'_> {
         for pattern in &command.code {
             let none = || Unready(format!("stage `{stage}`: `code` names `{pattern}`, which matches nothing in {}", self.root.display()));
             let files = walk(&self.root, pattern)?.filter(|files| !files.is_empty()).ok_or_else(none)?;
-            let places: Vec<PathBuf> = files.into_iter().map(|(_, place)| place).collect();
+            let places: Vec<PathBuf> = files.into_iter().map(|file| file.place).collect();
             for (place, hashed) in places.iter().zip(self.store.hash_files(&places, &|_, _| ())?) {
                 let path = place.strip_prefix(&self.root).unwrap_or(place);
                 code.insert(path.to_string_lossy().into_owned(), hashed.digest);

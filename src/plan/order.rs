@@ -6,16 +6,21 @@ use crate::pipeline::{Pipeline, TaskId};
 use std::collections::BTreeSet;
 
 impl Planner<'_> {
-    /// The tasks that a task takes from.
-    pub(super) fn inputs_of(&self, id: TaskId) -> BTreeSet<TaskId> {
-        self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task).collect()
+    /// The tasks that a task takes from, in order.
+    pub(super) fn inputs_of(&self, id: TaskId) -> Vec<TaskId> {
+        let mut inputs: Vec<TaskId> = self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        inputs
     }
 
-    /// The tasks that a task takes from, and those that must have ended because it shows the ledger.
-    pub fn needs_of(&self, id: TaskId) -> BTreeSet<TaskId> {
+    /// The tasks that a task takes from, and those that must have ended because it shows the ledger; in order.
+    pub fn needs_of(&self, id: TaskId) -> Vec<TaskId> {
         let mut needs = self.inputs_of(id);
         if self.filled_ports(id).any(|port| port == LEDGER) {
             needs.extend(self.testers.get_or_init(|| self.testers()));
+            needs.sort_unstable();
+            needs.dedup();
         }
         needs
     }

@@ -203,7 +203,7 @@ mod tests {
             any::<bool>().prop_map(crate::stage::Value::Bool),
             "[01a]".prop_map(crate::stage::Value::Text)
         ];
-        prop::collection::btree_map("[ab]", value, 0..2)
+        prop::collection::btree_map("[ab]", value, 0..2).prop_map(|map| map.into_iter().collect())
     }
 
     fn part() -> impl Strategy<Value = PartKey> {

@@ -3,15 +3,16 @@
 //! It is believed as `phi` is: whoever can write one can write the other. What it says holds only of files with the digests it lists.
 
 use super::Unready;
-use crate::content::{Digest, Level, Tree};
+use crate::content::{Digest, FileRef, Level, Tree};
 use crate::pipeline::Source;
+use crate::store::sources::Found;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// How their names end.
 const END: &str = ".tomograph.json";
@@ -65,35 +66,51 @@ impl Sidecar {
 }
 
 /// Takes out of a source's files those that speak of the others; a source that is nothing but one keeps it.
-pub(super) fn set_apart(source: &Source, files: Vec<(String, PathBuf)>) -> (Vec<(String, PathBuf)>, Vec<PathBuf>) {
-    if source.path.ends_with(END) {
+pub(super) fn set_apart(source: &Source, files: Vec<Found>) -> (Vec<Found>, Vec<PathBuf>) {
+    let speaks = |file: &Found| file.name.ends_with(END);
+    if source.path.ends_with(END) || !files.iter().any(speaks) {
         return (files, Vec::new());
     }
-    let (beside, content): (Vec<_>, Vec<_>) = files.into_iter().partition(|(name, _)| name.ends_with(END));
-    (content, beside.into_iter().map(|(_, place)| place).collect())
+    let (beside, content): (Vec<_>, Vec<_>) = files.into_iter().partition(speaks);
+    (content, beside.into_iter().map(|file| file.place).collect())
 }
 
-/// The sidecars in folders, each folder listed once for all sources.
+/// The sidecars in folders, each folder looked at once for all sources.
 #[derive(Default)]
 pub(super) struct Beside {
-    folders: Mutex<HashMap<PathBuf, Arc<BTreeSet<OsString>>>>,
+    folders: RwLock<HashMap<OsString, Arc<Folder>>>,
+}
+
+/// What stands in and above a folder.
+pub(super) struct Folder {
+    /// The names of the sidecars in it.
+    names: BTreeSet<OsString>,
+    /// The sidecars of itself, and of the folders of the project that hold it.
+    above: Vec<PathBuf>,
 }
 
 impl Beside {
-    /// Applies what lies beside a source's files, or is `among` them, to their level; gives the keys of what they are.
-    pub(super) fn apply(&self, root: &Path, source: &Source, among: Vec<PathBuf>, tree: &mut Tree) -> Result<BTreeSet<Digest>> {
+    /// The level of a source's files after what lies beside them, or is `among` them; and the keys of what they are.
+    pub(super) fn apply(
+        &self,
+        root: &Path,
+        source: &Source,
+        among: Vec<PathBuf>,
+        files: &[(String, FileRef)],
+    ) -> Result<(Level, BTreeSet<Digest>)> {
+        let own = Level::of_people(source.phi);
         let mut keys = BTreeSet::new();
         let mut paths: BTreeSet<PathBuf> = among.into_iter().collect();
         self.above(root, &root.join(&source.path), &mut paths);
         if source.path.contains(['*', '?', '[']) {
-            let folders: BTreeSet<&Path> = tree.files.values().filter_map(|file| file.place.file.parent()).collect();
+            let folders: BTreeSet<&Path> = files.iter().filter_map(|(_, file)| file.place.file.parent()).collect();
             for folder in folders {
-                paths.extend(self.listed(folder).iter().map(|name| folder.join(name)));
+                paths.extend(self.folder(root, folder).names.iter().map(|name| folder.join(name)));
                 self.above(root, folder, &mut paths);
             }
         }
         if paths.is_empty() {
-            return Ok(keys);
+            return Ok((own, keys));
         }
         let told = |path: PathBuf| -> Result<(PathBuf, Sidecar)> {
             let sidecar = Sidecar::read(&path).filter(|sidecar| sidecar.tomograph == 1);
@@ -102,10 +119,10 @@ impl Beside {
         };
         let told: HashMap<PathBuf, Sidecar> = paths.into_iter().map(told).collect::<Result<_>>()?;
         let mut level = Level::Released;
-        for (path, file) in &tree.files {
+        for (path, file) in files {
             let place = &file.place.file;
             let Some((thing, sidecar)) = place.ancestors().find_map(|above| told.get_key_value(above)) else {
-                level = level.max(tree.level);
+                level = level.max(own);
                 continue;
             };
             let name = thing.parent().and_then(|folder| place.strip_prefix(folder).ok()).map(|name| name.to_string_lossy().into_owned());
@@ -114,37 +131,41 @@ impl Beside {
                     level = level.max(sidecar.level);
                     keys.insert(sidecar.key);
                 }
-                Some(_) => return Err(edited(source, tree, path).into()),
+                Some(_) => return Err(edited(source, files, path).into()),
                 // Somebody else's file in a folder of ours.
-                None => level = level.max(tree.level),
+                None => level = level.max(own),
             }
         }
-        tree.level = level;
-        Ok(keys)
+        Ok((level, keys))
     }
 
     /// Those beside a file or a folder, and beside the folders of the project that hold it.
     fn above(&self, root: &Path, thing: &Path, paths: &mut BTreeSet<PathBuf>) {
-        for (number, thing) in thing.ancestors().enumerate() {
-            let is_inside = thing != root && thing.starts_with(root);
-            let Some(folder) = thing.parent().filter(|_| is_inside || number == 0) else { return };
+        let Some(folder) = thing.parent() else { return };
+        let folder = self.folder(root, folder);
+        if !folder.names.is_empty() {
             let path = Sidecar::path(thing);
-            if path.file_name().is_some_and(|name| self.listed(folder).contains(name)) {
+            if path.file_name().is_some_and(|name| folder.names.contains(name)) {
                 paths.insert(path);
             }
         }
+        paths.extend(folder.above.iter().cloned());
     }
 
-    /// The sidecars in a folder. One that cannot be read holds none: the source itself says so where that matters.
-    fn listed(&self, folder: &Path) -> Arc<BTreeSet<OsString>> {
-        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listed) = folders.get(folder) {
-            return listed.clone();
+    /// What stands in a folder. One that cannot be read holds none: the source itself says so where that matters.
+    pub(super) fn folder(&self, root: &Path, path: &Path) -> Arc<Folder> {
+        if let Some(known) = self.folders.read().unwrap_or_else(PoisonError::into_inner).get(path.as_os_str()) {
+            return known.clone();
         }
-        let names = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
-        let listed = Arc::new(names.filter(|name| name.as_encoded_bytes().ends_with(END.as_bytes())).collect());
-        folders.insert(folder.to_owned(), Arc::clone(&listed));
-        listed
+        let names = fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
+        let names = names.filter(|name| name.as_encoded_bytes().ends_with(END.as_bytes())).collect();
+        let mut above = BTreeSet::new();
+        if path != root && path.starts_with(root) {
+            self.above(root, path, &mut above);
+        }
+        let folder = Arc::new(Folder { names, above: above.into_iter().collect() });
+        self.folders.write().unwrap_or_else(PoisonError::into_inner).insert(path.as_os_str().to_owned(), folder.clone());
+        folder
     }
 }
 
@@ -159,8 +180,8 @@ fn unreadable(root: &Path, source: &Source, path: &Path) -> Unready {
     ))
 }
 
-fn edited(source: &Source, tree: &Tree, path: &str) -> Unready {
-    let shown = Tree { level: Level::of_people(source.phi), ..tree.clone() }.shown(path);
+fn edited(source: &Source, files: &[(String, FileRef)], path: &str) -> Unready {
+    let shown = Tree { files: files.iter().cloned().collect(), level: Level::of_people(source.phi) }.shown(path);
     Unready(format!(
         "source `{}`: {shown} is not what the .tomograph.json beside it tells of: publish or export it anew; to use it as it is, remove \
          that .tomograph.json, and `phi` alone says whether it holds people's data",

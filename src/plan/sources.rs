@@ -2,27 +2,34 @@
 //!
 //! Knows the store's memo; does not know what reads the files.
 
+use super::FEW;
 use super::sidecar::{Beside, set_apart};
 use crate::content::{Digest, FileRef, Level, Tree};
 use crate::pipeline::{Origin, Source, Taken, TaskId};
-use crate::store::sources::walk;
+use crate::store::sources::{Found, walk};
 use crate::store::{Hashed, Stamp, Store, Unreadable};
 use anyhow::{Context as _, Result};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The files of a source as they were when it was looked at.
 pub(super) struct SourceTree {
-    pub(super) tree: Arc<Tree>,
-    /// In the order of the tree's files; empty for what another pipeline left, which can't move.
+    /// By path inside the source.
+    pub(super) files: Vec<(String, FileRef)>,
+    pub(super) level: Level,
+    /// In the order of the files; empty for what another pipeline left, which can't move.
     stamps: Vec<Stamp>,
     /// The keys of results that it is: of what another pipeline left, or what lies beside its files tells of.
     pub(super) keys: BTreeSet<Digest>,
     /// The place of each of its files → where its stamp stands; made when first asked.
-    places: OnceLock<HashMap<PathBuf, usize>>,
-    /// What references named so far.
-    parts: Mutex<HashMap<Option<String>, Option<SourcePart>>>,
+    places: OnceLock<HashMap<Arc<Path>, usize>>,
+    /// Digest of the whole, and the whole as a tree, once somebody asked: a tree of one file takes a kilobyte.
+    digest: OnceLock<Digest>,
+    tree: OnceLock<Arc<Tree>>,
+    /// The files and folders inside it that references named so far.
+    parts: Mutex<HashMap<String, Option<SourcePart>>>,
 }
 
 /// What a reference names of a source.
@@ -32,74 +39,144 @@ pub(super) struct SourcePart {
     pub(super) digest: Digest,
 }
 
-impl SourceTree {
-    /// Looks at a source: `None` where nothing is at its path, or nothing is left of what it takes.
-    pub(super) fn look(
-        store: &Store,
-        root: &Path,
-        source: &Source,
-        beside: &Beside,
-        progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<Option<Self>> {
+/// A source whose files are found and not hashed yet.
+enum Looked {
+    /// Not asked for, or nothing is there.
+    Nothing,
+    /// Files, and the sidecars that were among them.
+    Files(Vec<Found>, Vec<PathBuf>),
+    Taken(SourceTree),
+}
+
+/// Looks at those of the sources that are to be `read`: none of the others, and of those where nothing is at the path or nothing is left of
+/// what is taken. The files of all are hashed together.
+pub(super) fn look(
+    store: &Store,
+    root: &Path,
+    sources: &[Source],
+    read: &[bool],
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Vec<Option<SourceTree>>> {
+    let find = |(source, read): (&Source, &bool)| if *read { Looked::at(store, root, source) } else { Ok(Looked::Nothing) };
+    let beside = Beside::default();
+    // A folder with thousands of files takes as long to list as the files to look at: one thread lists, the others look.
+    let mut folders: Vec<&str> = sources.iter().zip(read).filter(|(_, read)| **read).filter_map(|(source, _)| folder_of(source)).collect();
+    folders.dedup();
+    let list = || folders.iter().for_each(|folder| drop(beside.folder(root, &root.join(folder))));
+    let find_all = || sources.par_iter().zip(read).with_min_len(FEW).map(find).collect::<Result<Vec<Looked>>>();
+    let looked = rayon::join(list, find_all).1?;
+    let files: Vec<(&Path, Option<Stamp>)> =
+        looked.iter().flat_map(Looked::files).map(|found| (found.place.as_path(), found.stamp)).collect();
+    let hashed = store.hash_found(&files, progress).map_err(|error| unreadable(error, sources, &looked))?;
+    let mut rest = hashed.as_slice();
+    let mut with_digests = Vec::with_capacity(looked.len());
+    for one in looked {
+        let (own, others) = rest.split_at(one.files().len());
+        rest = others;
+        with_digests.push((one, own));
+    }
+    let make = |((looked, hashed), source): ((Looked, &[Hashed]), &Source)| match looked {
+        Looked::Nothing => Ok(None),
+        Looked::Taken(taken) => Ok(Some(taken)),
+        Looked::Files(files, among) => SourceTree::of_files(root, source, files, hashed, among, &beside).map(Some),
+    };
+    with_digests.into_par_iter().zip(sources).with_min_len(FEW).map(make).collect()
+}
+
+/// The folder in which a source lies, where it is a file or a folder at a path.
+fn folder_of(source: &Source) -> Option<&str> {
+    source.path.trim_end_matches('/').rsplit_once('/').map(|(folder, _)| folder).filter(|_| source.taken.is_none())
+}
+
+impl Looked {
+    fn at(store: &Store, root: &Path, source: &Source) -> Result<Self> {
         if let Some(taken) = &source.taken {
-            return Ok(taken_tree(store, taken)?.map(|(key, tree)| Self::new(tree, Vec::new(), BTreeSet::from([key]))));
+            let tree = taken_tree(store, taken)?;
+            return Ok(tree.map_or(Self::Nothing, |(key, Tree { files, level })| {
+                Self::Taken(SourceTree::new(files.into_iter().collect(), level, Vec::new(), BTreeSet::from([key])))
+            }));
         }
-        let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else { return Ok(None) };
-        let (files, among) = set_apart(source, files);
-        let places: Vec<PathBuf> = files.iter().map(|(_, place)| place.clone()).collect();
-        let hashed = store.hash_files(&places, progress).map_err(|error| unreadable(error, source, &files))?;
-        let mut files: Vec<_> = files.into_iter().zip(hashed).collect();
-        files.sort_unstable_by(|((one, _), _), ((other, _), _)| one.cmp(other));
-        let stamps = files.iter().map(|(_, hashed)| hashed.stamp).collect();
-        let file = |((path, place), hashed): ((String, PathBuf), Hashed)| {
-            (path, FileRef { digest: hashed.digest, size: hashed.size, place: place.into() })
+        let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else {
+            return Ok(Self::Nothing);
         };
-        let mut tree = Tree { files: files.into_iter().map(file).collect(), level: Level::of_people(source.phi) };
-        let keys = beside.apply(root, source, among, &mut tree)?;
-        Ok(Some(Self::new(tree, stamps, keys)))
+        let (files, among) = set_apart(source, files);
+        Ok(Self::Files(files, among))
     }
 
-    fn new(tree: Tree, stamps: Vec<Stamp>, keys: BTreeSet<Digest>) -> Self {
-        Self { tree: Arc::new(tree), stamps, keys, places: OnceLock::new(), parts: Mutex::default() }
+    fn files(&self) -> &[Found] {
+        match self {
+            Self::Files(files, _) => files,
+            Self::Nothing | Self::Taken(_) => &[],
+        }
+    }
+}
+
+impl SourceTree {
+    fn of_files(root: &Path, source: &Source, files: Vec<Found>, hashed: &[Hashed], among: Vec<PathBuf>, beside: &Beside) -> Result<Self> {
+        let stamps = hashed.iter().map(|hashed| hashed.stamp).collect();
+        let file = |(Found { name, place, .. }, hashed): (Found, &Hashed)| {
+            (name, FileRef { digest: hashed.digest, size: hashed.size, place: place.into() })
+        };
+        let files: Vec<(String, FileRef)> = files.into_iter().zip(hashed).map(file).collect();
+        let (level, keys) = beside.apply(root, source, among, &files)?;
+        Ok(Self::new(files, level, stamps, keys))
+    }
+
+    fn new(files: Vec<(String, FileRef)>, level: Level, stamps: Vec<Stamp>, keys: BTreeSet<Digest>) -> Self {
+        let (places, digest, tree, parts) = Default::default();
+        Self { files, level, stamps, keys, places, digest, tree, parts }
+    }
+
+    /// All of it.
+    fn tree(&self) -> &Arc<Tree> {
+        self.tree.get_or_init(|| Arc::new(Tree { files: self.files.iter().cloned().collect(), level: self.level }))
+    }
+
+    /// Digest of the part that a reference names.
+    pub(super) fn digest(&self, inside: Option<&str>) -> Option<Digest> {
+        match inside {
+            None => Some(*self.digest.get_or_init(|| Tree::digest_of(self.files.iter().map(|(path, file)| (path.as_str(), file))))),
+            Some(_) => self.part(inside).map(|part| part.digest),
+        }
     }
 
     /// The part of the source that a reference names, made once.
     pub(super) fn part(&self, inside: Option<&str>) -> Option<SourcePart> {
+        let Some(inside) = inside else {
+            return Some(SourcePart { tree: self.tree().clone(), digest: self.digest(None)? });
+        };
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(part) = parts.get(&inside.map(str::to_owned)) {
+        if let Some(part) = parts.get(inside) {
             return part.clone();
         }
-        let tree = match inside {
-            None => Some(self.tree.clone()),
-            Some(inside) => self.inside(inside).map(Arc::new),
-        };
-        let part = tree.map(|tree| SourcePart { digest: tree.digest(), tree });
-        parts.insert(inside.map(str::to_owned), part.clone());
-        part
+        let found = self.inside(inside).map(Arc::new).map(|tree| SourcePart { digest: tree.digest(), tree });
+        parts.insert(inside.to_owned(), found.clone());
+        found
     }
 
     /// One file, or one folder inside it.
     fn inside(&self, inside: &str) -> Option<Tree> {
-        if let Some(file) = self.tree.files.get(inside) {
+        if let Some(file) = self.file(inside) {
             let name = inside.rsplit('/').next().unwrap_or(inside);
-            return Some(Tree { files: BTreeMap::from([(name.to_owned(), file.clone())]), level: self.tree.level });
+            return Some(Tree { files: BTreeMap::from([(name.to_owned(), file.clone())]), level: self.level });
         }
         let folder = format!("{}/", inside.trim_end_matches('/'));
-        let files: BTreeMap<String, FileRef> = self
-            .tree
-            .files
-            .iter()
-            .filter_map(|(path, file)| path.strip_prefix(&folder).map(|path| (path.to_owned(), file.clone())))
-            .collect();
-        (!files.is_empty()).then_some(Tree { files, level: self.tree.level })
+        let below = |(path, file): &(String, FileRef)| path.strip_prefix(&folder).map(|path| (path.to_owned(), file.clone()));
+        let files: BTreeMap<String, FileRef> = self.files.iter().filter_map(below).collect();
+        (!files.is_empty()).then_some(Tree { files, level: self.level })
+    }
+
+    fn file(&self, path: &str) -> Option<&FileRef> {
+        let place = self.files.binary_search_by(|(own, _)| own.as_str().cmp(path)).ok()?;
+        Some(&self.files[place].1)
     }
 
     /// What a message says of the first file that moved since the source was looked at, or came since.
     pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source) -> Option<String> {
-        let moved = store.moved(self.tree.files.values().map(|file| &*file.place.file).zip(&self.stamps));
+        let moved = store.moved(self.files.iter().map(|(_, file)| &*file.place.file).zip(&self.stamps));
         if let Some(first) = moved.first() {
-            let (path, _) = self.tree.files.iter().find(|(_, file)| *file.place.file == **first)?;
-            return Some(format!("{} changed", self.tree.shown(path)));
+            let (path, _) = self.files.iter().find(|(_, file)| *file.place.file == **first)?;
+            return Some(format!("{} changed", self.tree().shown(path)));
         }
         if source.taken.is_some() {
             return None;
@@ -107,19 +184,19 @@ impl SourceTree {
         // A file that stands in the way of the walk is one that came, or is about to go again.
         let Ok(walked) = walk(root, &source.path) else { return Some("what it holds changed".to_owned()) };
         let (files, _) = set_apart(source, walked.unwrap_or_default());
-        let (added, _) = files.iter().find(|(path, _)| !self.tree.files.contains_key(path))?;
-        Some(format!("{} was added", self.tree.shown(added)))
+        let added = files.iter().find(|file| self.file(&file.name).is_none())?;
+        Some(format!("{} was added", self.tree().shown(&added.name)))
     }
 
     /// The same of the one file at `place`, where it is of this source.
     pub(super) fn moved_file(&self, place: &Path) -> Option<String> {
-        let files = || self.tree.files.values().zip(&self.stamps).enumerate();
-        let places = self.places.get_or_init(|| files().map(|(at, (file, _))| (file.place.file.clone(), at)).collect());
+        let files = || self.files.iter().zip(&self.stamps).enumerate();
+        let places = self.places.get_or_init(|| files().map(|(at, ((_, file), _))| (file.place.file.clone(), at)).collect());
         let at = *places.get(place)?;
         if Stamp::of(place).is_ok_and(|now| now == self.stamps[at]) {
             return None;
         }
-        self.tree.files.keys().nth(at).map(|path| format!("{} changed", self.tree.shown(path)))
+        Some(format!("{} changed", self.tree().shown(&self.files[at].0)))
     }
 }
 
@@ -136,10 +213,18 @@ fn taken_tree(store: &Store, taken: &Taken) -> Result<Option<(Digest, Tree)>> {
 }
 
 /// Names the file that could not be read, where its name may be shown.
-fn unreadable(error: anyhow::Error, source: &Source, files: &[(String, PathBuf)]) -> anyhow::Error {
-    let Some(Unreadable { at, of, reason }) = error.downcast_ref() else { return error };
-    let name = files.get(*at).filter(|_| !source.phi).map_or_else(|| format!("file {} of {of}", at + 1), |(path, _)| path.clone());
-    super::Unready(format!("source `{}`: cannot read {name}: {reason}", source.title())).into()
+fn unreadable(error: anyhow::Error, sources: &[Source], looked: &[Looked]) -> anyhow::Error {
+    let Some(Unreadable { at, reason, .. }) = error.downcast_ref() else { return error };
+    let mut at = *at;
+    for (source, files) in sources.iter().zip(looked.iter().map(Looked::files)) {
+        let Some(file) = files.get(at) else {
+            at -= files.len();
+            continue;
+        };
+        let name = if source.phi { format!("file {} of {}", at + 1, files.len()) } else { file.name.clone() };
+        return super::Unready(format!("source `{}`: cannot read {name}: {reason}", source.title())).into();
+    }
+    error
 }
 
 impl super::Planner<'_> {

@@ -22,14 +22,8 @@ impl Planner<'_> {
         for wave in self.waves() {
             for (id, judged) in wave.iter().zip(self.judge_all(&wave, &outcomes)) {
                 let task = &self.pipeline.tasks[id.0];
-                let waits = |need: TaskId| match states.get(&need) {
-                    Some(State::Waiting(effects)) => Some(effects.clone()),
-                    _ => None,
-                };
-                let waiting: BTreeSet<String> = self.needs_of(*id).into_iter().filter_map(waits).flatten().collect();
                 let state = match judged? {
-                    None if !waiting.is_empty() => State::Waiting(waiting.into_iter().collect()),
-                    None => State::Later(self.open_needs(*id, &outcomes)),
+                    None => self.undecided(*id, &states, &outcomes),
                     Some(Judgement::Miss { .. }) if task.effect && !effects.contains(id) => State::Waiting(vec![task.title()]),
                     Some(Judgement::Miss { manifest, .. }) => State::Run(self.reasons(*id, &manifest)?),
                     Some(Judgement::Hit(known)) => {
@@ -44,24 +38,35 @@ impl Planner<'_> {
         Ok((states.into_iter().collect(), outcomes))
     }
 
+    /// A task that waits for effects, or for tasks that run first.
+    fn undecided(&self, id: TaskId, states: &BTreeMap<TaskId, State>, outcomes: &[Outcome]) -> State {
+        let needs = self.needs_of(id);
+        let effects = needs.iter().filter_map(|need| match states.get(need) {
+            Some(State::Waiting(effects)) => Some(effects),
+            _ => None,
+        });
+        let effects: BTreeSet<&String> = effects.flatten().collect();
+        if !effects.is_empty() {
+            return State::Waiting(effects.into_iter().cloned().collect());
+        }
+        State::Later(needs.into_iter().filter(|need| matches!(outcomes[need.0], Outcome::Open)).collect())
+    }
+
     /// The wanted tasks, each after those it needs, cut into stretches in which none needs another.
     fn waves(&self) -> Vec<Vec<TaskId>> {
         let mut waves: Vec<Vec<TaskId>> = Vec::new();
         let order = self.in_order();
-        let place: BTreeMap<TaskId, usize> = order.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+        // Of tasks that are not wanted it does not matter: as if first.
+        let mut place = vec![0; self.pipeline.tasks.len()];
+        order.iter().enumerate().for_each(|(at, id)| place[id.0] = at + 1);
         for id in order {
-            let last_need = self.needs_of(id).iter().filter_map(|need| place.get(need)).max().copied();
-            match waves.last_mut().filter(|wave| last_need.is_none_or(|need| need < place[&wave[0]])) {
+            let last_need = self.needs_of(id).iter().map(|need| place[need.0]).max().unwrap_or(0);
+            match waves.last_mut().filter(|wave| last_need < place[wave[0].0]) {
                 Some(wave) => wave.push(id),
                 None => waves.push(vec![id]),
             }
         }
         waves
-    }
-
-    fn open_needs(&self, id: TaskId, outcomes: &[Outcome]) -> Vec<String> {
-        let open = self.needs_of(id).into_iter().filter(|need| matches!(outcomes[need.0], Outcome::Open));
-        open.map(|need| self.pipeline.tasks[need.0].title()).collect()
     }
 
     /// A cached task whose bytes are gone must run again where a task that runs needs them.

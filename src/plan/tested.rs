@@ -63,7 +63,7 @@ impl Planner<'_> {
     /// What a task with this result met: data with its name, and models.
     fn meetings(&self, id: TaskId, known: &Known, outcomes: &[Outcome]) -> Result<Vec<(String, Meeting)>> {
         let digest = |edge: &Edge| match &edge.origin {
-            Origin::Source { source, inside } => self.sources[source.0].as_ref()?.part(inside.as_deref()).map(|part| part.digest),
+            Origin::Source { source, inside } => self.sources[source.0].as_ref()?.digest(inside.as_deref()),
             Origin::Task { task, port } => match &outcomes[task.0] {
                 Outcome::Known(known) => known.output(port).ok().map(|output| output.manifest),
                 Outcome::Open | Outcome::Failed(_) => None,

@@ -8,7 +8,7 @@ use super::task::{Job, Made};
 use crate::content::{Digest, FileRef, Tree};
 use crate::pipeline::Task;
 use crate::plan::key::{KeyManifest, PartKey};
-use crate::stage::{Artifact, Inputs, Part};
+use crate::stage::{Artifact, Coordinates, Inputs, Part};
 use crate::store::{Record, Store};
 use crate::table::Table;
 use anyhow::{Context as _, Result, ensure};
@@ -51,10 +51,10 @@ pub(super) fn parts(inputs: &Inputs, port: &str, manifest: &[u8]) -> Result<(Vec
         let tree = inside(&list.tree, &name);
         ensure!(!tree.files.is_empty(), "input `{port}`: {PARTS} names part `{name}`, which has no file");
         let mut manifest = whole.clone();
-        let key = PartKey { at: BTreeMap::new(), digest: Some(tree.digest()), level: tree.level, hole: None };
+        let key = PartKey { at: Coordinates::new(), digest: Some(tree.digest()), level: tree.level, hole: None };
         manifest.inputs.insert(port.to_owned(), vec![key]);
         let mut inputs = inputs.clone();
-        inputs.0.insert(port.to_owned(), vec![Part { coordinates: BTreeMap::new(), tree, hole: None }]);
+        inputs.0.insert(port.to_owned(), vec![Part { coordinates: Coordinates::new(), tree, hole: None }]);
         parts.push(Chosen { name, at: without(row, at_part), inputs, manifest });
     }
     ensure!(!parts.is_empty(), "input `{port}`: the chosen list is empty");
@@ -84,7 +84,7 @@ pub(super) fn trees(store: &Store, record: &Record) -> Result<Option<BTreeMap<St
 /// Puts together what the parts gave, port by port.
 pub(super) fn combine(job: &Job, task: &Task, axes: &[String], parts: &[Chosen], made: &[BTreeMap<String, Tree>]) -> Result<Made> {
     let mut outputs = BTreeMap::new();
-    for output in &task.outputs {
+    for output in task.outputs.iter() {
         let trees: Vec<&Tree> = made
             .iter()
             .map(|trees| trees.get(&output.port).with_context(|| format!("a part gave no output `{}`", output.port)))

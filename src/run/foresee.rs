@@ -5,7 +5,7 @@ use super::pool::{What, whole_ports};
 use crate::content::Tree;
 use crate::pipeline::{Action, Edge, Origin, TaskId};
 use crate::plan::{Judgement, Outcome, Planner};
-use crate::stage::{Inputs, Item, Part, Work, rows_of_index};
+use crate::stage::{Coordinates, Inputs, Item, Part, Work, rows_of_index};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -77,5 +77,5 @@ fn tree_of(planner: &Planner, id: TaskId, port: &str, outcomes: &[Outcome]) -> R
 }
 
 fn part(edge: &Edge, tree: Tree) -> Part {
-    Part { coordinates: edge.coordinates.clone(), tree, hole: None }
+    Part { coordinates: Coordinates::clone(&edge.coordinates), tree, hole: None }
 }

@@ -16,7 +16,7 @@ impl Loop<'_> {
         for id in &planner.wanted {
             let needs = planner.needs_of(*id);
             needs.iter().for_each(|need| self.followers[need.0].push(*id));
-            self.waiting[id.0] = needs;
+            self.waiting[id.0] = needs.into_iter().collect();
         }
         self.ready.extend(planner.wanted.iter().filter(|id| self.waiting[id.0].is_empty()));
         self.judge_ready()

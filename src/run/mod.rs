@@ -248,9 +248,10 @@ impl<'a> Loop<'a> {
 
     /// Lets those that waited for `id` go on.
     fn release(&mut self, id: TaskId) {
-        for follower in self.followers[id.0].clone() {
-            if self.waiting[follower.0].remove(&id) && self.waiting[follower.0].is_empty() {
-                self.ready.push_back(follower);
+        for follower in &self.followers[id.0] {
+            let waiting = &mut self.waiting[follower.0];
+            if waiting.remove(&id) && waiting.is_empty() {
+                self.ready.push_back(*follower);
             }
         }
     }

@@ -9,7 +9,7 @@ use super::{Ended, Event, Loop, State};
 use crate::content::{Digest, Tree};
 use crate::pipeline::{Edge, Origin, TaskId};
 use crate::plan::{Known, Outcome};
-use crate::stage::{Inputs, Part};
+use crate::stage::{Coordinates, Inputs, Part};
 use crate::store::Act;
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,7 +166,8 @@ impl<'a> Loop<'a> {
     }
 
     fn part(&self, edge: &Edge) -> Result<Arrived> {
-        let part = |tree: Tree, hole: Option<String>| Arrived::Part(Part { coordinates: edge.coordinates.clone(), tree, hole });
+        let part =
+            |tree: Tree, hole: Option<String>| Arrived::Part(Part { coordinates: Coordinates::clone(&edge.coordinates), tree, hole });
         Ok(match &edge.origin {
             Origin::Source { source, inside } => match self.planner.source_tree(*source, inside.as_deref()) {
                 Some(tree) => part((*tree).clone(), None),

@@ -45,9 +45,10 @@ impl Loop<'_> {
         self.met.extend(self.planner.enter_meetings(id, &known, &self.outcomes)?);
         let title = self.title(id);
         let compared = self.again.compared.get(&id).cloned();
-        match self.told.remove(&id) {
-            Some((key, reasons)) => self.tell(id, Some(key), ended, seconds, compared.as_deref().unwrap_or_default(), reasons)?,
-            None => self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?,
+        match (self.told.remove(&id), ended) {
+            (Some((key, reasons)), _) => self.tell(id, Some(key), ended, seconds, compared.as_deref().unwrap_or_default(), reasons)?,
+            (None, Ended::Cached) => self.journal.cached(title.clone(), &known.record.kind, known.key),
+            (None, _) => self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?,
         }
         match ended {
             Ended::Cached => {
@@ -65,6 +66,9 @@ impl Loop<'_> {
 
     /// The first failed task that a task needs and can't do without.
     pub(super) fn failed_need(&self, id: TaskId) -> Option<String> {
+        if self.summary.failed + self.summary.skipped == 0 {
+            return None;
+        }
         let task = &self.planner.pipeline.tasks[id.0];
         for (port, edges) in &task.inputs {
             let holes = match &task.action {
@@ -86,6 +90,9 @@ impl Loop<'_> {
 
     /// Leaves a task out where something that it needs waits; says whether it did.
     pub(super) fn waits_for_an_effect(&mut self, id: TaskId) -> bool {
+        if self.summary.waiting == 0 {
+            return false;
+        }
         let waiting = self.planner.needs_of(id).into_iter().find(|need| self.states[need.0] == State::Waiting);
         if let Some(need) = waiting {
             self.wait(id, &format!("after {}", self.title(need)));

@@ -11,10 +11,11 @@ use super::resources::Room;
 use super::sandbox::Sandboxes;
 use super::task::{Deadline, Job, Made};
 use super::{End, Message, Options, chosen, command, each, pool, torch, torch_items, whole};
+use crate::few::Few;
 use crate::pipeline::{Action, TaskId};
 use crate::plan::Planner;
 use crate::plan::reason::Reason;
-use crate::stage::{Inputs, Note, Work};
+use crate::stage::{Coordinates, Inputs, Note, Work};
 use crate::store::{OutputRecord, Published, Record};
 use anyhow::{Context as _, Result, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +116,7 @@ impl Carried<'_, '_> {
             root: self.planner.root.clone(),
             inputs,
             level: self.planner.level(self.id),
-            coordinates: task.cell.clone(),
+            coordinates: Coordinates::clone(&task.cell),
             threads: usize::try_from(task.needs.cpus.max(1)).unwrap_or(1),
             program: self.options.program.clone(),
             log,
@@ -211,7 +212,7 @@ impl Carried<'_, '_> {
         if let Some(moved) = self.planner.moved(self.id, &queued.manifest)? {
             bail!("{moved} while the task ran, so its result was not stored; run again");
         }
-        let mut outputs = std::collections::BTreeMap::new();
+        let mut outputs = Few::new();
         for (port, tree) in &made.outputs {
             let manifest = store.put_tree(tree)?;
             let files = tree.files.len() as u64;

@@ -1,9 +1,9 @@
 //! Values of axes, and coordinates: a cell's place in a sweep.
 
+use crate::few::Few;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// An axis value. Compares by value (numbers before strings), prints shortest (`0.0001`).
 #[derive(Clone, Debug)]
@@ -15,12 +15,23 @@ pub enum Value {
 }
 
 /// Axis name → value, sorted by name.
-pub type Coordinates = BTreeMap<String, Value>;
+pub type Coordinates = Few<String, Value>;
 
 /// `backbone=vgg16,seed=1`, or nothing for no coordinates.
 pub fn show_coordinates(coordinates: &Coordinates) -> String {
-    let parts: Vec<String> = coordinates.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-    parts.join(",")
+    let mut text = String::with_capacity(24 * coordinates.len());
+    for (axis, value) in coordinates {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(axis);
+        text.push('=');
+        match value {
+            Value::Text(plain) => text.push_str(plain),
+            other => drop(write!(text, "{other}")),
+        }
+    }
+    text
 }
 
 impl Value {

@@ -268,10 +268,9 @@ mod tests {
     use super::*;
     use crate::stage::Value;
     use crate::stages::testing::{World, params};
-    use std::collections::BTreeMap;
 
     fn at(backbone: &str, seed: i64) -> Coordinates {
-        BTreeMap::from([("backbone".to_owned(), Value::Text(backbone.to_owned())), ("seed".to_owned(), Value::Int(seed))])
+        Coordinates::from([("backbone".to_owned(), Value::Text(backbone.to_owned())), ("seed".to_owned(), Value::Int(seed))])
     }
 
     /// AUCs by backbone and seed; none for a training that failed.

@@ -19,7 +19,7 @@ impl Store {
         self.check_writable()?;
         let taken = self.set_claim(key, libc::F_WRLCK).map_err(|error| self.trouble(error))?;
         if taken {
-            lock(&self.foreseen).remove(key);
+            self.foreseen.forget(key);
             self.packs.refresh().map_err(|error| self.trouble(error))?;
         }
         Ok(taken)

@@ -3,6 +3,8 @@
 //! No error of the database reaches a caller: a broken file is moved aside and begun anew, and where no file can be used
 //! the index lives in memory.
 
+mod journals;
+mod packs;
 mod people;
 
 pub(super) use people::{Name, Row};
@@ -11,8 +13,7 @@ use super::memo::{Memo, Stamp};
 use super::pack::Tag;
 use super::{files, lock};
 use crate::content::Digest;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use rusqlite::{Connection, ErrorCode, Transaction, params};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -20,13 +21,16 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// Raised when the tables change; an index of another version is emptied.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 const TABLES: &str = "
     DROP TABLE IF EXISTS memo; DROP TABLE IF EXISTS last; DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS store;
-    DROP TABLE IF EXISTS packs; DROP TABLE IF EXISTS entries;
+    DROP TABLE IF EXISTS packs; DROP TABLE IF EXISTS entries; DROP TABLE IF EXISTS settled;
+    DROP TABLE IF EXISTS foreseen;
     CREATE TABLE memo (device INTEGER, inode INTEGER, size INTEGER, modified INTEGER, changed INTEGER, digest BLOB,
         PRIMARY KEY (device, inode)) WITHOUT ROWID;
     CREATE TABLE last (pipeline TEXT, task TEXT, kind TEXT, key BLOB, run TEXT, PRIMARY KEY (pipeline, task)) WITHOUT ROWID;
+    CREATE TABLE settled (pipeline TEXT PRIMARY KEY, run TEXT, tasks BLOB);
+    CREATE TABLE foreseen (pipeline TEXT PRIMARY KEY, packs BLOB, records BLOB);
     CREATE TABLE seen (pipeline TEXT, run TEXT, size INTEGER, PRIMARY KEY (pipeline, run)) WITHOUT ROWID;
     CREATE TABLE packs (number INTEGER PRIMARY KEY, name TEXT UNIQUE, length INTEGER);
     CREATE TABLE entries (key BLOB, tag INTEGER, pack INTEGER, at INTEGER, length INTEGER, PRIMARY KEY (key, tag, pack, at)) WITHOUT ROWID;
@@ -38,8 +42,6 @@ pub(super) struct Last {
     pub(super) task: String,
     pub(super) kind: String,
     pub(super) key: Digest,
-    /// Run in which it was so; later runs have later names.
-    pub(super) run: String,
 }
 
 /// An entry of a pack.
@@ -104,171 +106,14 @@ impl Index {
         });
     }
 
-    /// The last keys of a pipeline's tasks.
-    pub(super) fn last(&self, pipeline: &str) -> Vec<Last> {
-        self.with(|connection| {
-            let mut statement = connection.prepare("SELECT task, kind, key, run FROM last WHERE pipeline = ?")?;
-            let rows = statement.query_map([pipeline], last_of)?;
-            rows.collect()
-        })
-        .unwrap_or_default()
-    }
-
-    /// The records at the last keys of a pipeline's tasks.
-    pub(super) fn last_records(&self, pipeline: &str) -> Vec<Entry> {
-        self.with(|connection| {
-            let mut statement = connection.prepare(
-                "SELECT entries.key, pack, at, length FROM last JOIN entries ON entries.key = last.key AND tag = ? WHERE pipeline = ?",
-            )?;
-            let rows = statement.query_map(params![Tag::Record.byte(), pipeline], |row| entry_of(Tag::Record, row))?;
-            rows.collect()
-        })
-        .unwrap_or_default()
-    }
-
-    /// Last keys of any task of a kind in any pipeline, newest run first.
-    pub(super) fn last_of_kind(&self, kind: &str) -> Vec<Last> {
-        self.with(|connection| {
-            let mut statement =
-                connection.prepare("SELECT task, kind, key, run FROM last WHERE kind = ? ORDER BY run DESC, task LIMIT 64")?;
-            let rows = statement.query_map([kind], last_of)?;
-            rows.collect()
-        })
-        .unwrap_or_default()
-    }
-
-    /// The journals of a pipeline that are in the index, with the size they had.
-    pub(super) fn seen(&self, pipeline: &str) -> BTreeMap<String, u64> {
-        self.with(|connection| {
-            let mut statement = connection.prepare("SELECT run, size FROM seen WHERE pipeline = ?")?;
-            let rows = statement.query_map([pipeline], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))?;
-            rows.collect()
-        })
-        .unwrap_or_default()
-    }
-
-    /// Takes what a journal says, up to `size` bytes of it.
-    pub(super) fn take_journal(&self, pipeline: &str, run: &str, size: u64, tasks: &[Last]) {
-        self.change(|change| {
-            let mut insert = change.prepare(
-                "INSERT INTO last VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-                 SET kind = excluded.kind, key = excluded.key, run = excluded.run WHERE excluded.run >= run",
-            )?;
-            // A key that is the last one already is left alone: thousands of tasks that were cached cost one scan.
-            let mut known: HashMap<String, Digest> = HashMap::new();
-            if tasks.len() > 64 {
-                let mut select = change.prepare("SELECT task, key FROM last WHERE pipeline = ?")?;
-                for row in select.query_map([pipeline], |row| Ok((row.get(0)?, Digest(row.get(1)?))))? {
-                    let (task, key) = row?;
-                    known.insert(task, key);
-                }
-            }
-            for last in tasks.iter().filter(|last| known.get(&last.task) != Some(&last.key)) {
-                insert.execute(params![pipeline, last.task, last.kind, last.key.0, last.run])?;
-            }
-            change.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", params![pipeline, run, size.cast_signed()])?;
-            Ok(())
-        });
-    }
-
-    /// The packs whose entries are here: name → number, and the length up to which they are.
-    pub(super) fn packs(&self) -> BTreeMap<String, (i64, u64)> {
-        self.with(|connection| {
-            let mut statement = connection.prepare_cached("SELECT name, number, length FROM packs")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get::<_, i64>(2)?.cast_unsigned()))))?;
-            rows.collect()
-        })
-        .unwrap_or_default()
-    }
-
-    /// Adds entries of a pack that is known up to `length` now; the answer is its number.
-    pub(super) fn take_pack(&self, name: &str, entries: &[Entry], length: u64) -> i64 {
-        self.extend_pack(name, 0, entries, length)
-    }
-
-    /// The same for what follows offset `from`. An index that does not reach so far, because it was begun anew meanwhile, stays as it is:
-    /// who opens the store next reads the whole pack.
-    pub(super) fn extend_pack(&self, name: &str, from: u64, entries: &[Entry], length: u64) -> i64 {
-        self.change(|change| {
-            let known = change.query_row("SELECT length FROM packs WHERE name = ?", [name], |row| row.get::<_, i64>(0)).optional()?;
-            if known.unwrap_or_default().cast_unsigned() < from {
-                return Ok(number_of(name));
-            }
-            change.execute(
-                "INSERT INTO packs VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET length = excluded.length",
-                params![number_of(name), name, length.cast_signed()],
-            )?;
-            let number: i64 = change.query_row("SELECT number FROM packs WHERE name = ?", [name], |row| row.get(0))?;
-            let mut insert = change.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)")?;
-            for entry in entries {
-                insert.execute(params![entry.key.0, entry.tag.byte(), number, entry.at.cast_signed(), entry.length])?;
-            }
-            Ok(number)
-        })
-        .unwrap_or_default()
-    }
-
-    /// Takes a pack's entries out.
-    pub(super) fn forget_pack(&self, number: i64) {
-        self.change(|change| {
-            change.execute("DELETE FROM entries WHERE pack = ?", [number])?;
-            change.execute("DELETE FROM packs WHERE number = ?", [number])
-        });
-    }
-
-    /// Everything that was known of a pack's entries, in order.
-    pub(super) fn entries_of(&self, name: &str) -> Vec<Entry> {
-        self.with(|connection| {
-            let mut statement = connection
-                .prepare("SELECT key, tag, pack, at, entries.length FROM entries JOIN packs ON pack = number WHERE name = ? ORDER BY at")?;
-            let mut rows = statement.query([name])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                if let Some(tag) = Tag::of(row.get(1)?) {
-                    let at = row.get::<_, i64>(3)?.cast_unsigned();
-                    found.push(Entry { tag, key: Digest(row.get(0)?), pack: row.get(2)?, at, length: row.get(4)? });
-                }
-            }
-            Ok(found)
-        })
-        .unwrap_or_default()
-    }
-
     /// Forgets everything.
     pub(super) fn clear(&self) {
         self.change(|change| {
-            change.execute_batch("DELETE FROM memo; DELETE FROM last; DELETE FROM seen; DELETE FROM packs; DELETE FROM entries;")
+            change.execute_batch(
+                "DELETE FROM memo; DELETE FROM last; DELETE FROM settled; DELETE FROM foreseen; DELETE FROM seen; DELETE FROM packs; DELETE FROM entries;",
+            )
         });
         self.with(|connection| connection.execute_batch("VACUUM"));
-    }
-
-    /// The entries with these keys; read one by one, or all at once where many are asked for.
-    pub(super) fn entries(&self, tag: Tag, keys: &[Digest]) -> Vec<Entry> {
-        let of = |row: &rusqlite::Row<'_>| entry_of(tag, row);
-        self.with(|connection| {
-            let many = keys.len() > 256 && {
-                // Entries are half a kilobyte or so; a step of a scan costs a tenth of a search.
-                let bytes: i64 = connection.query_row("SELECT coalesce(sum(length), 0) FROM packs", [], |row| row.get(0))?;
-                bytes / 500 / 10 < i64::try_from(keys.len()).unwrap_or(i64::MAX)
-            };
-            let mut found = Vec::new();
-            if many {
-                let wanted: HashSet<Digest> = keys.iter().copied().collect();
-                let mut statement = connection.prepare_cached("SELECT key, pack, at, length FROM entries WHERE tag = ?")?;
-                for entry in statement.query_map([tag.byte()], of)? {
-                    found.extend(Some(entry?).filter(|entry| wanted.contains(&entry.key)));
-                }
-            } else {
-                let mut statement = connection.prepare_cached("SELECT key, pack, at, length FROM entries WHERE key = ? AND tag = ?")?;
-                for key in keys {
-                    for entry in statement.query_map(params![key.0, tag.byte()], of)? {
-                        found.push(entry?);
-                    }
-                }
-            }
-            Ok(found)
-        })
-        .unwrap_or_default()
     }
 
     fn change<T>(&self, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> Option<T> {
@@ -332,22 +177,6 @@ impl Index {
     }
 }
 
-fn entry_of(tag: Tag, row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
-    let at = row.get::<_, i64>(2)?.cast_unsigned();
-    Ok(Entry { tag, key: Digest(row.get(0)?), pack: row.get(1)?, at, length: row.get(3)? })
-}
-
-/// Follows from the name, so that no number is ever given to another pack while a process remembers what it meant.
-fn number_of(pack: &str) -> i64 {
-    let mut bytes = [0; 8];
-    bytes[..6].copy_from_slice(&Digest::of(pack.as_bytes()).0[..6]);
-    i64::from_le_bytes(bytes)
-}
-
-fn last_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Last> {
-    Ok(Last { task: row.get(0)?, kind: row.get(1)?, key: Digest(row.get(2)?), run: row.get(3)? })
-}
-
 fn memory() -> Connection {
     let mut connection = Connection::open_in_memory().expect("a database in memory can always be opened");
     prepare(&mut connection, "").expect("an empty database takes its tables");
@@ -367,7 +196,9 @@ fn prepare(connection: &mut Connection, identity: &str) -> rusqlite::Result<()> 
     let change = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     if version == VERSION {
         // Another store stands in this place: what was hashed outside is as true as before.
-        change.execute_batch("DELETE FROM last; DELETE FROM seen; DELETE FROM packs; DELETE FROM entries; DELETE FROM store;")?;
+        change.execute_batch(
+            "DELETE FROM last; DELETE FROM settled; DELETE FROM foreseen; DELETE FROM seen; DELETE FROM packs; DELETE FROM entries; DELETE FROM store;",
+        )?;
     } else {
         change.execute_batch(TABLES)?;
         change.pragma_update(None, "user_version", VERSION)?;

@@ -72,7 +72,7 @@ impl Stamp {
         fs::metadata(path).map(|file| Self::from(&file))
     }
 
-    fn from(file: &fs::Metadata) -> Self {
+    pub(super) fn from(file: &fs::Metadata) -> Self {
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             device: file.dev(),
@@ -95,10 +95,18 @@ impl Store {
     ///
     /// The error is an [`Unreadable`], which gives the place of the file in `files`.
     pub fn hash_files(&self, files: &[PathBuf], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Hashed>> {
+        let files: Vec<(&Path, Option<Stamp>)> = files.iter().map(|path| (path.as_path(), None)).collect();
+        self.hash_found(&files, progress)
+    }
+
+    /// The same of files that were looked at just now, with what was seen of them.
+    pub fn hash_found(&self, files: &[(&Path, Option<Stamp>)], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Hashed>> {
         let failed = |at: usize, error: &io::Error| Unreadable { at, of: files.len(), reason: error.to_string() };
-        let stamps: Result<Vec<Stamp>, Unreadable> =
-            files.par_iter().with_min_len(FEW).enumerate().map(|(at, path)| Stamp::of(path).map_err(|error| failed(at, &error))).collect();
-        let stamps = stamps?;
+        let stamp = |(at, (path, seen)): (usize, &(&Path, Option<Stamp>))| match seen {
+            Some(seen) => Ok(*seen),
+            None => Stamp::of(path).map_err(|error| failed(at, &error)),
+        };
+        let stamps: Vec<Stamp> = files.par_iter().with_min_len(FEW).enumerate().map(stamp).collect::<Result<_, Unreadable>>()?;
         let mut answer: Vec<Option<Hashed>> = vec![None; files.len()];
         let mut missing = Vec::new();
         {
@@ -121,7 +129,7 @@ impl Store {
             let hashed: Result<Vec<(usize, Hashed, Trust)>, Unreadable> = missing
                 .into_par_iter()
                 .map(|at| {
-                    let (hashed, trust) = hash_still(&files[at], &read).map_err(|error| failed(at, &error))?;
+                    let (hashed, trust) = hash_still(files[at].0, &read).map_err(|error| failed(at, &error))?;
                     Ok((at, hashed, trust))
                 })
                 .collect();
@@ -142,7 +150,7 @@ impl Store {
     }
 
     /// What was hashed, read from the index by who asks first.
-    fn memo(&self) -> RwLockReadGuard<'_, Option<Memo>> {
+    pub(super) fn memo(&self) -> RwLockReadGuard<'_, Option<Memo>> {
         let known = self.memo.read().unwrap_or_else(PoisonError::into_inner);
         if known.is_some() {
             return known;

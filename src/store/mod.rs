@@ -2,7 +2,6 @@
 //!
 //! Blobs, records and journals are the truth; the SQLite index beside them only remembers. Nothing is edited once it has
 //! its name: bytes are written under `tmp/`, synced, then renamed, or appended to a pack. Readers never lock. Knows nothing of stages or pipelines.
-//!
 //! ```text
 //! VERSION          layout and hash
 //! blobs/ab/DIGEST  bytes, 0444, of some length
@@ -27,11 +26,13 @@ mod blobs;
 mod claims;
 mod clock;
 mod files;
+mod foreseen;
 mod gc;
 mod hash;
 mod hold;
 mod index;
 mod items;
+mod journal;
 mod ledger;
 mod live;
 mod memo;
@@ -52,12 +53,13 @@ pub use audit::{Act, Audit};
 pub use clock::{now, utc};
 pub use files::{Damaged, replace};
 pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
+pub use journal::{RunLog, RunTask};
 pub use ledger::{Ledger, Meeting, Met};
 pub use live::{Left, Live, Started, left_at, start_of};
 pub use memo::{Hashed, Stamp, Unreadable};
 pub use names::{NamedRun, check_name};
 pub use records::{Accepted, OutputRecord, Published, Record};
-pub use runs::{Run, RunLog, RunTask};
+pub use runs::Run;
 pub use session::Scratch;
 pub use size::{Amount, Size};
 pub use subjects::{Trace, Traces};
@@ -65,12 +67,13 @@ pub use verify::{Finding, Repaired, Verified};
 
 use crate::content::Digest;
 use anyhow::{Context as _, Result, bail};
+use foreseen::Foreseen;
 use hold::Hold;
 use index::Index;
 use memo::Memo;
 use packs::Packs;
 use session::Session;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -93,8 +96,7 @@ pub struct Store {
     packs: Packs,
     hold: Arc<Hold>,
     claims: Mutex<Option<fs::File>>,
-    /// Records that were read before somebody asked for them.
-    foreseen: Mutex<HashMap<Digest, Vec<Arc<Record>>>>,
+    foreseen: Foreseen,
     index: Arc<Index>,
     memo: RwLock<Option<Memo>>,
 }
@@ -137,7 +139,7 @@ impl Store {
             packs: Packs::new(root.join("packs"), index.clone()),
             hold: Arc::new(Hold::new(&root)),
             claims: Mutex::default(),
-            foreseen: Mutex::default(),
+            foreseen: Foreseen::default(),
             index,
             memo: RwLock::default(),
         })

@@ -3,12 +3,12 @@
 //! A record is an entry of a pack, never edited. Further variants, of kinds that are not exact, stand beside the first.
 
 use super::files::Damaged;
-use super::pack::{Spot, Tag, open_packs};
+use super::pack::{Spot, Tag};
 use super::{Store, lock};
 use crate::content::{Digest, Level};
 use crate::crash::crash_point;
+use crate::few::Few;
 use anyhow::{Result, bail, ensure};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Record {
     /// The pipeline it ran for.
     pub pipeline: String,
     /// Port → what it holds.
-    pub outputs: BTreeMap<String, OutputRecord>,
+    pub outputs: Few<String, OutputRecord>,
     /// Start, RFC 3339 in UTC.
     pub started: String,
     /// Wall time.
@@ -119,8 +119,8 @@ impl Record {
 impl Store {
     /// The records of a key, oldest variant first, but of an effect the newest; none for a key that never succeeded.
     pub fn records(&self, key: &Digest) -> Result<Vec<Arc<Record>>> {
-        if let Some(records) = lock(&self.foreseen).get(key) {
-            return Ok(records.clone());
+        if let Some(records) = self.foreseen.get(key) {
+            return Ok(records);
         }
         let mut found = self.packs.find_there(Tag::Record, std::slice::from_ref(key)).map_err(|error| self.trouble(error))?;
         self.read_records(key, found.remove(key).unwrap_or_default(), &Spot::read)
@@ -137,26 +137,7 @@ impl Store {
         self.index.last(pipeline).into_iter().map(|last| (last.task, last.key)).collect()
     }
 
-    /// Reads the records at the last keys of a pipeline's tasks at once: most of what a run that does nothing will ask for.
-    pub fn foresee(&self, pipeline: &str) -> Result<()> {
-        self.catch_up(pipeline)?;
-        let mut spots: BTreeMap<Digest, Vec<Spot>> = BTreeMap::new();
-        for (key, spot) in self.packs.last_records(pipeline).map_err(|error| self.trouble(error))? {
-            spots.entry(key).or_default().push(spot);
-        }
-        let files = open_packs(spots.values().flatten());
-        let bytes = |spot: &Spot| spot.read_from(files.get(&spot.file).and_then(Option::as_ref));
-        // A pack that is gone was written anew meanwhile: who asks finds what it held.
-        let is_there = |spot: &Spot| files.get(&spot.file).is_some_and(Option::is_some);
-        let spots: Vec<(Digest, Vec<Spot>)> = spots.into_iter().filter(|(_, spots)| spots.iter().all(is_there)).collect();
-        // What cannot be read is met again, and told, by who asks for it.
-        let read = |(key, spots): (Digest, Vec<Spot>)| self.read_records(&key, spots, &bytes).ok().map(|records| (key, records));
-        let records: Vec<(Digest, Vec<Arc<Record>>)> = spots.into_par_iter().with_min_len(256).filter_map(read).collect();
-        lock(&self.foreseen).extend(records);
-        Ok(())
-    }
-
-    fn read_records(&self, key: &Digest, mut spots: Vec<Spot>, read: &Read) -> Result<Vec<Arc<Record>>> {
+    pub(super) fn read_records(&self, key: &Digest, mut spots: Vec<Spot>, read: &Read) -> Result<Vec<Arc<Record>>> {
         let mut records: Vec<Arc<Record>> = Vec::with_capacity(spots.len());
         spots.sort_by(|one, other| (&one.file, one.at).cmp(&(&other.file, other.at)));
         for spot in spots {
@@ -178,7 +159,7 @@ impl Store {
         if records.iter().any(|record| record.effect) {
             records.reverse();
         }
-        let mut seen: Vec<BTreeMap<String, OutputRecord>> = Vec::new();
+        let mut seen: Vec<Few<String, OutputRecord>> = Vec::new();
         records.retain(|record| {
             let new = !seen.contains(&record.outputs);
             if new {
@@ -229,7 +210,7 @@ impl Store {
         let newest = standing.iter().map(|one| one.moment()).max().filter(|newest| *newest > record.moment());
         let started = newest.map_or_else(|| record.started.clone(), |newest| format!("{newest}1Z"));
         let bytes = serde_json::to_vec(&Record { started, ..record.clone() })?;
-        lock(&self.foreseen).remove(&record.key);
+        self.foreseen.forget(&record.key);
         self.packs.append(&[(Tag::Record, record.key, &bytes)]).map_err(|error| self.trouble(error))?;
         crash_point!("record-written");
         Ok(Published::Added)
@@ -237,7 +218,7 @@ impl Store {
 }
 
 /// Reads what lies at a spot; none where it is gone.
-type Read<'r> = dyn Fn(&Spot) -> std::io::Result<Option<Vec<u8>>> + Sync + 'r;
+pub(super) type Read<'r> = dyn Fn(&Spot) -> std::io::Result<Option<Vec<u8>>> + Sync + 'r;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Variants {
@@ -261,7 +242,7 @@ mod tests {
             kind: "images.import".to_owned(),
             task: "import[seed=1]".to_owned(),
             pipeline: "p.toml".to_owned(),
-            outputs: BTreeMap::from([("images".to_owned(), output)]),
+            outputs: Few::from([("images".to_owned(), output)]),
             started: super::super::now(),
             seconds,
             host: "h".to_owned(),

@@ -2,6 +2,7 @@
 //!
 //! Links are followed, also out of the project, but not in circles and not into a store; `.git` folders are left out. Names below the pattern may be patients': messages do not hold them.
 
+use super::Stamp;
 use anyhow::{Context as _, Result, bail, ensure};
 use glob::{MatchOptions, Pattern};
 use rayon::prelude::*;
@@ -10,20 +11,30 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// The files that `pattern` (a file, a folder or a glob, relative to `root` or absolute) means, as path inside the source
-/// and place, sorted by path. None where there is nothing: no such file or folder, or a glob that matches nothing.
+/// A file of a source.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its path inside the source.
+    pub name: String,
+    pub place: PathBuf,
+    /// Where it was looked at on the way.
+    pub stamp: Option<Stamp>,
+}
+
+/// The files that `pattern` (a file, a folder or a glob, relative to `root` or absolute) means, sorted by their
+/// paths inside the source. None where there is nothing: no such file or folder, or a glob that matches nothing.
 ///
 /// A glob has `*`, `?`, `[a-z]` within a name and `**` for any folders; paths are relative to its folders without them. A
 /// file's own name is its path inside. Names with such characters are taken literally where a file is called so.
-pub fn walk(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>> {
+pub fn walk(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
     let walked = walk_inner(root, pattern).with_context(|| format!("cannot read `{pattern}`"))?;
     Ok(walked.map(|mut files| {
-        files.sort_unstable();
+        files.sort_unstable_by(|one, other| (&one.name, &one.place).cmp(&(&other.name, &other.place)));
         files
     }))
 }
 
-fn walk_inner(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>> {
+fn walk_inner(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
     let place = root.join(pattern);
     let there = match fs::symlink_metadata(&place) {
         Ok(there) if there.is_symlink() => follow(&place),
@@ -31,8 +42,8 @@ fn walk_inner(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)
     };
     match there {
         Ok(there) if there.is_file() => {
-            let name = place.file_name().and_then(|name| name.to_str()).context("the name is not UTF-8")?;
-            Ok(Some(vec![(name.to_owned(), place)]))
+            let name = place.file_name().and_then(|name| name.to_str()).context("the name is not UTF-8")?.to_owned();
+            Ok(Some(vec![Found { name, place, stamp: Some(Stamp::from(&there)) }]))
         }
         Ok(there) => {
             ensure!(there.is_dir(), "it is neither a file nor a folder");
@@ -56,7 +67,7 @@ fn follow(link: &Path) -> io::Result<fs::Metadata> {
     Ok(there)
 }
 
-fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Vec<(String, PathBuf)>>> {
+fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
     let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
     let is_wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     let fixed = parts.iter().position(is_wild).unwrap_or(parts.len());
@@ -105,7 +116,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// The files below `folder`, whose path inside the source is `prefix`.
-    fn folder(&self, folder: &Path, prefix: &str, chain: &Chain) -> Result<Vec<(String, PathBuf)>> {
+    fn folder(&self, folder: &Path, prefix: &str, chain: &Chain) -> Result<Vec<Found>> {
         let mut files = Vec::new();
         let mut folders = Vec::new();
         for entry in fs::read_dir(folder).context("a folder in it cannot be opened")? {
@@ -134,10 +145,10 @@ impl Walk<'_> {
                 Some(glob) if is_folder && !glob.enters(&inside) => {}
                 Some(glob) if !is_folder && !glob.whole.matches_with(&inside, OPTIONS) => {}
                 _ if is_folder => folders.push((inside, path, is_link)),
-                _ => files.push((inside, path)),
+                _ => files.push(Found { name: inside, place: path, stamp: None }),
             }
         }
-        let below: Result<Vec<Vec<(String, PathBuf)>>> = folders
+        let below: Result<Vec<Vec<Found>>> = folders
             .into_par_iter()
             .map(|(inside, path, is_link)| match is_link {
                 false => self.folder(&path, &format!("{inside}/"), chain),
@@ -221,8 +232,8 @@ mod tests {
 
     fn names(root: &Path, pattern: &str) -> Vec<String> {
         let files = walk(root, pattern).unwrap().unwrap();
-        assert!(files.iter().all(|(_, place)| place.is_file()));
-        files.into_iter().map(|(name, _)| name).collect()
+        assert!(files.iter().all(|file| file.place.is_file()));
+        files.into_iter().map(|file| file.name).collect()
     }
 
     #[test]

@@ -46,8 +46,9 @@ impl Store {
         let read = || -> io::Result<usize> {
             let secret = self.secret()?;
             let known = self.index.looked_at(&check(&secret));
+            let records = self.all_records()?;
             let manifests: BTreeSet<Digest> =
-                self.all_records()?.into_iter().flat_map(|record| record.outputs.into_values()).map(|output| output.manifest).collect();
+                records.iter().flat_map(|record| record.outputs.values()).map(|output| output.manifest).collect();
             let new: Vec<Digest> = manifests.into_iter().filter(|manifest| !known.contains_key(manifest)).collect();
             for manifest in &new {
                 self.index.take_people(manifest, &self.people_in(manifest, &secret));

@@ -29,7 +29,7 @@ const LINES: usize = 400;
 const LONG: &[(&str, &str)] = &[];
 
 /// Modules that know nothing of ours.
-const BOTTOM: &[&str] = &["content", "crash", "law", "mapped", "npy", "panics", "table"];
+const BOTTOM: &[&str] = &["content", "crash", "few", "law", "mapped", "npy", "panics", "table"];
 
 /// Folders of domain code: nothing of ours but the bottom.
 const DOMAINS: &[&str] = &["arrays", "cohort", "deid", "dicom", "image", "mids", "phantom", "report", "stats"];

@@ -135,7 +135,7 @@ impl Picture {
                         State::Run(_) => Look::Run,
                         State::Later(_) | State::Waiting(_) => Look::Later,
                     };
-                    (look, words(state).1)
+                    (look, words(pipeline, state).1)
                 }
             };
             picture.nodes[place].cells.push(Cell { title: task.title(), look, reasons });

@@ -3,7 +3,8 @@
 //! Reads journals more strictly than others do: a line that cannot be read may name what must be kept.
 
 use crate::content::Digest;
-use crate::store::runs::{Line, files_of, stem};
+use crate::store::journal::Line;
+use crate::store::runs::{files_of, stem};
 use crate::store::{Store, utc};
 use anyhow::{Result, bail};
 use rustix::fs::FlockOperation;
@@ -173,6 +174,11 @@ impl Journal {
                     self.done.push((task.task, key));
                 }
                 self.ended = std::mem::take(&mut self.ended).max(task.ended);
+            }
+            Line::Cached { ended, tasks } => {
+                self.keys.extend(tasks.iter().map(|task| task.key));
+                self.done.extend(tasks.into_iter().map(|task| (task.task, task.key)));
+                self.ended = std::mem::take(&mut self.ended).max(ended);
             }
             Line::Reached { keys } => self.keys.extend(keys),
             Line::End { ended, summary, .. } => {

@@ -4,6 +4,7 @@ use super::super::tests::new_store;
 use super::super::{NamedRun, OutputRecord, Record};
 use super::*;
 use crate::content::{Level, Tree};
+use crate::few::Few;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,7 +44,7 @@ fn put(store: &Store, number: u8, contents: &[u8], more: &str, parts: &[u8]) -> 
         kind: "k".to_owned(),
         task: format!("stage{number}[a=1]"),
         pipeline: "p".to_owned(),
-        outputs: BTreeMap::from([("o".to_owned(), OutputRecord { manifest, files: 1, bytes: 1, level: Level::Released })]),
+        outputs: Few::from([("o".to_owned(), OutputRecord { manifest, files: 1, bytes: 1, level: Level::Released })]),
         started: utc(SystemTime::now() - Duration::from_secs(10)),
         seconds: 0.0,
         host: String::new(),

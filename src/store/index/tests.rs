@@ -42,7 +42,7 @@ fn without_a_file_the_index_is_in_memory() {
 #[test]
 fn another_store_in_the_same_place_has_no_last_keys() {
     let (folder, _store) = new_store();
-    let last = Last { task: "t".to_owned(), kind: "k".to_owned(), key: Digest::of(b"1"), run: "r".to_owned() };
+    let last = Last { task: "t".to_owned(), kind: "k".to_owned(), key: Digest::of(b"1") };
     let index = Index::open(folder.path(), folder.path(), "1");
     index.write_memo(&[entry(1)]);
     index.take_journal("p", "r", 10, std::slice::from_ref(&last));
