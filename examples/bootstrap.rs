@@ -2,7 +2,7 @@
 //! `make bench` asks for 10 s at most.
 
 use std::time::Instant;
-use tomograph::stats::{Clusters, Evaluation};
+use tomograph::stats::{Clusters, Evaluation, Sample};
 
 fn main() {
     let mut given = std::env::args().skip(1).filter_map(|word| word.parse::<usize>().ok());
@@ -18,9 +18,11 @@ fn main() {
             vec![1.0 - score, score]
         };
         let scores: Vec<Vec<f64>> = (0..images).map(score).collect();
-        let mut evaluation = Evaluation::new(Clusters::of(&subjects));
-        evaluation.add_classes(&scores, &truth, 2, &[]);
-        figures += evaluation.figures(draws as u32, 1).iter().filter(|figure| figure.low.is_some()).count();
+        let clusters = Clusters::of(&subjects);
+        let mut evaluation = Evaluation::new(&clusters);
+        evaluation.add_classes(&Sample::of(&clusters, &scores, &truth), 2, None, &[]);
+        let found = evaluation.figures(draws as u32, 1);
+        figures += found.iter().flat_map(|one| &one.likelier).filter(|figure| figure.low.is_some()).count();
     }
     #[expect(clippy::print_stdout, reason = "it is a program of its own")]
     {

@@ -85,7 +85,7 @@ impl Screen {
                     }
                 }
                 let value = serde_json::json!({
-                    "event": "task", "task": task, "outcome": outcome.word(), "seconds": (seconds * 1000.0).round() / 1000.0,
+                    "event": "task", "task": task, "outcome": outcome.word(), "seconds": rounded(seconds),
                     "message": message, "log": log.as_ref().map(|log| log.display().to_string()),
                 });
                 let mut text = format!("{} {task}", outcome.word());
@@ -155,7 +155,8 @@ impl Screen {
             let value = serde_json::json!({
                 "event": "summary", "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped, "waiting": summary.waiting,
                 "retried": summary.retried, "quarantined": summary.quarantined, "accepted": summary.accepted, "items_cached": summary.items_cached, "items_ran": summary.items_ran,
-                "seconds": (summary.seconds * 1000.0).round() / 1000.0,
+                "seconds": rounded(summary.seconds), "engine_seconds": rounded(summary.engine_seconds),
+                "starts": { "count": summary.starts.len(), "median": summary.starts.get(summary.starts.len() / 2).copied().map(rounded), "most": summary.starts.last().copied().map(rounded) },
             });
             self.line("", &value);
         }
@@ -175,6 +176,11 @@ impl Screen {
             }
         }
     }
+}
+
+/// To the millisecond.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
 }
 
 fn style(template: &str) -> ProgressStyle {

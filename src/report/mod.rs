@@ -13,6 +13,7 @@ mod render;
 pub mod svg;
 pub mod tables;
 pub mod tensorboard;
+pub mod views;
 
 pub use paper::{Grid, grids};
 pub use predictions::Predictions;
@@ -33,6 +34,12 @@ pub struct Metrics {
     /// `test` where test images picked the model.
     #[serde(default)]
     pub selected_on: Option<String>,
+    /// The same at other thresholds, of patients and of subgroups.
+    #[serde(default)]
+    pub views: Vec<views::View>,
+    /// Whether nothing of them may be shown.
+    #[serde(skip)]
+    pub withheld: bool,
 }
 
 /// One figure.
@@ -80,6 +87,8 @@ pub struct Row {
     pub role: String,
     /// Rows measured, in a run; none where it failed or there are too few to be told.
     pub n: Option<u64>,
+    /// Whether it is of too few to show anything, or would tell of such.
+    pub withheld: bool,
     /// How many runs: 1, or those that a mean is of.
     pub runs: usize,
     /// One per metric.
@@ -107,7 +116,7 @@ pub struct Group {
 /// A table of runs, ready to be laid out.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Axes, those that are averaged last.
+    /// Axes by name, those of views after the others, those that are averaged last.
     pub axes: Vec<String>,
     /// How many of `axes`, at the end, are averaged.
     pub averaged: usize,
@@ -128,7 +137,9 @@ impl Report {
     /// hidden; 0 hides none.
     pub fn new(runs: &[Run], metrics: &[String], over: &[String], min_count: u64) -> Self {
         let known: BTreeSet<&String> = runs.iter().flat_map(|run| run.coordinates.keys()).collect();
-        let (averaged, kept): (Vec<&String>, Vec<&String>) = known.into_iter().partition(|axis| over.contains(axis));
+        let (averaged, mut kept): (Vec<&String>, Vec<&String>) = known.into_iter().partition(|axis| over.contains(axis));
+        // What a view is of stands beside its figures.
+        kept.sort_by_key(|axis| views::AXES.iter().position(|own| own == axis));
         let axes: Vec<String> = kept.iter().chain(&averaged).map(|axis| (*axis).clone()).collect();
         let mut order: Vec<(Vec<String>, Vec<Row>)> = Vec::new();
         for run in runs {
@@ -235,6 +246,7 @@ impl Row {
             place: Vec::new(),
             role: String::new(),
             n: None,
+            withheld: false,
             runs: 0,
             cells: Vec::new(),
             failed: None,
@@ -249,8 +261,9 @@ impl Row {
         match &run.outcome {
             Ok(found) => {
                 let cell = |name: &String| cell(found, name, min_count);
-                let n = Some(found.n).filter(|n| *n >= min_count);
+                let n = Some(found.n).filter(|n| *n >= min_count && !found.withheld);
                 Self {
+                    withheld: found.withheld,
                     place,
                     role: found.role.clone(),
                     n,
@@ -269,6 +282,9 @@ impl Row {
 }
 
 fn cell(found: &Metrics, name: &str, min_count: u64) -> Cell {
+    if found.withheld {
+        return Cell::Hidden;
+    }
     let Some(metric) = found.metrics.iter().find(|metric| metric.name == name) else { return Cell::Missing };
     match metric.value {
         _ if metric.n.unwrap_or(found.n) < min_count => Cell::Hidden,
@@ -319,6 +335,8 @@ mod tests {
                 Metric { name: "recall".to_owned(), value: Some(0.5), n: Some(4), low: None, high: None },
             ],
             selected_on: None,
+            views: Vec::new(),
+            withheld: false,
         };
         let coordinates = place.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect();
         Run { coordinates, outcome: Ok(metrics) }

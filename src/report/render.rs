@@ -61,8 +61,16 @@ fn record(report: &Report, row: &Row, averaged: &str, figure: impl Fn(&Cell) -> 
 }
 
 /// Markdown with aligned columns, so that it reads well as it is: each group's runs, then its mean ± standard deviation. Warnings stand
-/// on top, other remarks below.
-pub fn markdown(report: &Report, remarks: &[Remark], digits: usize) -> String {
+/// on top, other remarks below; `further` tables, each with a sentence, between.
+pub fn markdown(report: &Report, further: &[(&str, &Report)], remarks: &[Remark], digits: usize) -> String {
+    let mut text: String = remarks.iter().filter(|one| one.warning).map(|one| format!("**Warning:** {}.\n\n", one.text)).collect();
+    text.push_str(&table(report, digits));
+    further.iter().for_each(|(told, report)| text.push_str(&format!("\n{told} {}", table(report, digits))));
+    remarks.iter().filter(|one| !one.warning).for_each(|one| text.push_str(&format!("\nNote: {}.\n", one.text)));
+    text
+}
+
+fn table(report: &Report, digits: usize) -> String {
     let sheet = sheet(report, digits, &Style { interval: true, plus_minus: " ± ", dash: "–" });
     let widths: Vec<usize> = (0..sheet.titles.len())
         .map(|at| sheet.rows.iter().map(|row| row.1[at].chars().count()).chain([sheet.titles[at].chars().count(), 3]).max().unwrap_or(3))
@@ -74,14 +82,10 @@ pub fn markdown(report: &Report, remarks: &[Remark], digits: usize) -> String {
         });
         format!("|{}|\n", cells.collect::<Vec<_>>().join("|"))
     };
-    let mut text: String = remarks.iter().filter(|one| one.warning).map(|one| format!("**Warning:** {}.\n\n", one.text)).collect();
-    text.push_str(&caption(report));
-    text.push_str("\n\n");
-    text.push_str(&line(&sheet.titles));
+    let mut text = format!("{}\n\n{}", caption(report), line(&sheet.titles));
     let rule = |(at, width): (usize, &usize)| if at < sheet.texts { "-".repeat(width + 2) } else { format!("{}:", "-".repeat(width + 1)) };
     text.push_str(&format!("|{}|\n", widths.iter().enumerate().map(rule).collect::<Vec<_>>().join("|")));
     sheet.rows.iter().for_each(|(_, row)| text.push_str(&line(row)));
-    remarks.iter().filter(|one| !one.warning).for_each(|one| text.push_str(&format!("\nNote: {}.\n", one.text)));
     text
 }
 
@@ -142,6 +146,7 @@ fn sheet(report: &Report, digits: usize, style: &Style) -> Sheet {
         }
         values.push(match (row.n, &row.failed) {
             (Some(n), _) => n.to_string(),
+            _ if row.withheld => "*".to_owned(),
             (None, None) if !mean => format!("<{}", report.min_count),
             _ => String::new(),
         });
@@ -254,7 +259,7 @@ mod tests {
 
     #[test]
     fn markdown_is_aligned_and_shows_what_failed() {
-        let text = markdown(&report(&["seed"]), &[Remark::warning("w"), Remark::note("n")], 2);
+        let text = markdown(&report(&["seed"]), &[], &[Remark::warning("w"), Remark::note("n")], 2);
         let lines: Vec<&str> = text.lines().skip(2).collect();
         assert!(text.starts_with("**Warning:** w.\n\n") && text.ends_with("\nNote: n.\n"), "{text}");
         assert_eq!(lines[0], "Measured on the test set; in brackets 95 % intervals; ± is the standard deviation over seed.");

@@ -76,6 +76,7 @@ pub fn honest(report: &Report, caption: &str, digits: usize) -> String {
         }
         cells.push(match (row.n, &row.failed) {
             (Some(n), _) => Td::text(n.to_string()),
+            _ if row.withheld => Td { text: "*".to_owned(), by: Some(String::new()), ..Td::default() },
             (None, None) => Td { text: format!("<{}", report.min_count), by: Some("0".to_owned()), ..Td::default() },
             (None, Some(_)) => Td::default(),
         });
@@ -100,7 +101,7 @@ pub fn honest(report: &Report, caption: &str, digits: usize) -> String {
     let rows: Vec<Vec<Td>> = report.rows().map(line).collect();
     let mut text = table(caption, &[], &columns, &rows);
     let means: Vec<&Row> = report.groups.iter().filter_map(|group| group.mean.as_ref()).collect();
-    if !means.is_empty() {
+    if report.groups.iter().any(|group| group.runs.len() > 1) && !means.is_empty() {
         let kept = report.axes.len() - report.averaged;
         let mut columns = head("runs");
         columns.drain(kept..report.axes.len());

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a look at a child that cannot be watched waits for the next.
 const SHORT: Duration = Duration::from_millis(1);
@@ -27,8 +27,26 @@ type Request = (Command, Sender<io::Result<Child>>);
 #[derive(Clone)]
 pub(super) struct Children {
     requests: Sender<Request>,
-    alive: Arc<Mutex<BTreeSet<u32>>>,
+    alive: Arc<Mutex<Alive>>,
     run: Arc<OnceLock<Run>>,
+}
+
+/// Children that nobody has waited for yet, and how the run's time was spent on them.
+#[derive(Default)]
+struct Alive {
+    pids: BTreeSet<u32>,
+    /// Since when there is one.
+    since: Option<Instant>,
+    spent: Spent,
+}
+
+/// Time that children took.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spent {
+    /// In which at least one was there.
+    pub(super) working: Duration,
+    /// From the start of each `tomograph-torch` until it had read its order.
+    pub(super) starts: Vec<Duration>,
 }
 
 /// The run that children belong to. Dropped in this order: the guardian finds nothing to do after a run that ended well.
@@ -75,7 +93,10 @@ impl Children {
             self.start_guardian(run)?;
         }
         let child = self.start_unlisted(command)?;
-        self.lock().insert(child.id());
+        let mut alive = self.lock();
+        alive.since.get_or_insert_with(Instant::now);
+        alive.pids.insert(child.id());
+        drop(alive);
         Ok(child)
     }
 
@@ -106,17 +127,33 @@ impl Children {
 
     /// To be told when a child has been waited for: its number may then belong to another process.
     pub(super) fn ended(&self, pid: u32) {
-        self.lock().remove(&pid);
+        let mut alive = self.lock();
+        alive.pids.remove(&pid);
+        if alive.pids.is_empty()
+            && let Some(since) = alive.since.take()
+        {
+            alive.spent.working += since.elapsed();
+        }
+    }
+
+    /// To be told how long a child took to get ready.
+    pub(super) fn ready(&self, after: Duration) {
+        self.lock().spent.starts.push(after);
+    }
+
+    /// What children took of the run's time, once all have ended.
+    pub(super) fn spent(&self) -> Spent {
+        self.lock().spent.clone()
     }
 
     /// Ends every child's process group.
     pub(super) fn end_all(&self) {
-        for pid in self.lock().iter() {
+        for pid in &self.lock().pids {
             end_group(*pid);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Alive> {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

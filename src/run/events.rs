@@ -92,6 +92,10 @@ pub struct Summary {
     pub items_cached: u64,
     pub items_ran: u64,
     pub seconds: f64,
+    /// Of these, in which no program or training was at work: what the engine took, and its CPU kinds.
+    pub engine_seconds: f64,
+    /// From the start of each `tomograph-torch` until it had read its order, sorted.
+    pub starts: Vec<f64>,
     /// Failed tasks, with why and where the log is.
     pub failures: Vec<(String, String, Option<PathBuf>)>,
     /// Test data that tasks of this run met, cached ones too.

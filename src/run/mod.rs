@@ -229,9 +229,7 @@ pub fn run<'a>(
         }
         run.drive(&start, &inbox, interrupted)
     })?;
-    let mut summary = run.finish()?;
-    summary.seconds = started.elapsed().as_secs_f64();
-    Ok(summary)
+    run.finish(started, &children.spent())
 }
 
 impl<'a> Loop<'a> {
@@ -324,7 +322,7 @@ impl<'a> Loop<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Summary> {
+    fn finish(mut self, started: Instant, spent: &children::Spent) -> Result<Summary> {
         let open: Vec<TaskId> = self.planner.wanted.iter().copied().filter(|id| self.states[id.0] == State::Wanted).collect();
         for id in open {
             if self.states[id.0] == State::Wanted {
@@ -332,10 +330,15 @@ impl<'a> Loop<'a> {
             }
         }
         self.summary.tested = self.planner.tested(&self.met)?;
+        self.summary.starts = spent.starts.iter().map(Duration::as_secs_f64).collect();
+        self.summary.starts.sort_by(f64::total_cmp);
+        self.summary.seconds = started.elapsed().as_secs_f64();
+        self.summary.engine_seconds = self.summary.seconds - spent.working.as_secs_f64();
         let summary = &self.summary;
         self.journal.end(&serde_json::json!({
             "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped,
             "waiting": summary.waiting, "quarantined": summary.quarantined, "interrupted": summary.interrupted,
+            "engine_seconds": summary.engine_seconds, "starts": summary.starts,
         }))?;
         Ok(self.summary)
     }

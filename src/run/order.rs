@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Raised when the order or the replies change shape.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Names this build: both programs must have the same one.
 pub const BUILD: &str = env!("TOMOGRAPH_BUILD");
@@ -59,6 +59,8 @@ pub struct Missing {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
+    /// The order is read, and the work begins.
+    Ready,
     Note(Note),
     /// An item is treated.
     Item {

@@ -17,6 +17,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Instant;
 
 /// The child's program, and how it is run.
 pub(super) struct Worker<'a> {
@@ -96,6 +97,7 @@ pub(super) fn converse(
     command.env("MALLOC_MMAP_MAX_", "0").env("MALLOC_TRIM_THRESHOLD_", "1099511627776");
     // Single precision means single precision; tch cannot say so. No variable of the user's decides what a result is.
     command.env("NVIDIA_TF32_OVERRIDE", "0");
+    let begun = Instant::now();
     let mut child = children.start(command).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!("the program {} is missing; `make build` makes it", program.display()),
         _ => anyhow!(error).context(format!("cannot start {}", program.display())),
@@ -104,7 +106,7 @@ pub(super) fn converse(
     children.note(pid);
     let stdout = child.stdout.take().context("the child has no output")?;
     let stdin = child.stdin.take();
-    let (verdict, timed_out) = within(job.deadline, pid, || listen(job, BufReader::new(stdout), item));
+    let (verdict, timed_out) = within(job.deadline, pid, || listen(job, BufReader::new(stdout), &|| children.ready(begun.elapsed()), item));
     if verdict.is_err() {
         end_group(pid);
     }
@@ -143,10 +145,11 @@ fn within<T>(deadline: Option<Deadline>, pid: u32, work: impl FnOnce() -> T) -> 
 }
 
 /// Passes notes and items on until the child says how it ended, or closes its output without a word.
-fn listen(job: &Job, stdout: impl std::io::BufRead, item: &mut dyn FnMut(Told) -> Result<()>) -> Result<Option<Reply>> {
+fn listen(job: &Job, stdout: impl std::io::BufRead, ready: &dyn Fn(), item: &mut dyn FnMut(Told) -> Result<()>) -> Result<Option<Reply>> {
     for line in stdout.lines() {
         let Ok(line) = line else { return Ok(None) };
         match serde_json::from_str(&line).context("tomograph-torch answered something that is no reply")? {
+            Reply::Ready => ready(),
             Reply::Note(note) => job.note(note),
             Reply::Item { at, each, files } => item(Told { at, each, files })?,
             last => return Ok(Some(last)),

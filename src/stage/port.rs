@@ -59,7 +59,7 @@ impl Artifact {
         (
             Self::Metrics,
             "metrics",
-            "metrics.json: role, n (rows), and a list metrics of name, value, low, high (95 % interval), n; confusion matrix",
+            "metrics.json: role, n (rows), and a list metrics of name, value, low, high (95 % interval), n; confusion matrix; views: the same of patients, at a threshold, of subgroups",
         ),
         (Self::Figure, "figure", "SVG"),
         (Self::Report, "report", "files to read"),

@@ -1,10 +1,11 @@
 //! `classifier.select`: the best of many trained models, by what the validation set says of them.
 
 mod ranking;
+mod thresholds;
 
 use self::ranking::{Candidate, Ranked, rank};
 use crate::stage::{Artifact, Context, Coordinates, Params, Part, Port, Problem, Whole, show_coordinates};
-use crate::stats::{Threshold, of_sensitivity, youden};
+use crate::stats::PerPatient;
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
 use schemars::JsonSchema;
@@ -41,6 +42,10 @@ pub(super) struct ClassifierSelect {
     /// specificity (Youden).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sensitivity: Option<f64>,
+    /// Gives thresholds of patients too, for the `mean` of their images' scores, the highest (`max`), or that of their `first` image:
+    /// what `classifier.evaluate` with the same `patient` decides by. Unset: thresholds of images only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patient: Option<PerPatient>,
 }
 
 fn best() -> usize {
@@ -58,7 +63,8 @@ const PARTS: &str = "parts.tsv";
 
 impl Params for ClassifierSelect {
     const KIND: &'static str = "classifier.select";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
+    const REVISIONS: &'static [(u32, &'static str)] = &[(2, "a row of thresholds for a chosen model that has none, too")];
     const INPUTS: &'static [Port] = &[
         Port::one("models", &[Artifact::Model], "trained classifiers, gathered over `axis`").many().with_holes(),
         Port::one("runs", &[Artifact::History, Artifact::Metrics], "of the same trainings: what to choose by, if not what the models say")
@@ -74,7 +80,7 @@ impl Params for ClassifierSelect {
         Port::one(
             "threshold",
             &[Artifact::Table],
-            "threshold.tsv: coordinates, model (digest), threshold of the positive class's score, and what it does on the validation images",
+            "threshold.tsv: coordinates, model (digest), threshold of the positive class's score, and what it does on the validation images (and patients); empty where there is none",
         ),
     ];
 
@@ -200,43 +206,6 @@ impl ClassifierSelect {
         }
         table
     }
-
-    /// A threshold per chosen model whose validation predictions are there.
-    fn thresholds(&self, cx: &Context, chosen: &[&Part]) -> Result<Table> {
-        let axes: Vec<&String> = chosen.first().map(|part| part.coordinates.keys().collect()).unwrap_or_default();
-        let fixed = ["model", "rule", "threshold", "sensitivity", "specificity"];
-        let mut table = Table::new(axes.iter().map(|axis| axis.as_str()).chain(fixed));
-        for part in chosen {
-            let Some(own) = cx.inputs.many("predictions").iter().find(|other| other.coordinates == part.coordinates) else { continue };
-            let found = self.threshold(own).with_context(|| format!("port `predictions`, {}", show_coordinates(&part.coordinates)))?;
-            let Some(found) = found else { continue };
-            let rule = self.sensitivity.map_or_else(|| "youden".to_owned(), |least| format!("sensitivity {least}"));
-            let values = [found.at, found.sensitivity, found.specificity].map(|value| format!("{value:?}"));
-            let fixed = [part.tree.digest().to_string(), rule].into_iter().chain(values);
-            table.rows.push(part.coordinates.values().map(ToString::to_string).chain(fixed).collect());
-        }
-        Ok(table)
-    }
-
-    /// Of two classes, by the score of the positive one, the last; none for more, and where only one class is there.
-    fn threshold(&self, part: &Part) -> Result<Option<Threshold>> {
-        if part.hole.is_some() {
-            return Ok(None);
-        }
-        let table = Table::from_tsv(&part.tree.read("predictions.tsv")?).context("predictions.tsv")?;
-        let scores: Vec<&String> = table.columns.iter().filter(|column| column.starts_with("score_")).collect();
-        if scores.len() != 2 || table.columns.iter().any(|column| column.starts_with("truth_")) {
-            return Ok(None);
-        }
-        let (class, score, label) = (&scores[1]["score_".len()..], table.column(scores[1])?, table.column("label")?);
-        let read = |row: &Vec<String>| row[score].parse::<f64>().context("a score is no number");
-        let scores = table.rows.iter().map(read).collect::<Result<Vec<f64>>>()?;
-        let positive: Vec<bool> = table.rows.iter().map(|row| row[label] == class).collect();
-        Ok(match self.sensitivity {
-            Some(least) => of_sensitivity(&scores, &positive, least),
-            None => youden(&scores, &positive),
-        })
-    }
 }
 
 /// Writes the chosen models as a list: a folder each, and the table that names them.
@@ -264,101 +233,4 @@ fn coordinates(at: &Coordinates) -> impl Iterator<Item = String> + '_ {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stage::Value;
-    use crate::stages::testing::{World, params};
-
-    fn at(backbone: &str, seed: i64) -> Coordinates {
-        Coordinates::from([("backbone".to_owned(), Value::Text(backbone.to_owned())), ("seed".to_owned(), Value::Int(seed))])
-    }
-
-    /// AUCs by backbone and seed; none for a training that failed.
-    fn world(runs: &[(&str, i64, Option<f64>)]) -> World {
-        let mut world = World::new();
-        let (mut models, mut predictions) = (Vec::new(), Vec::new());
-        for (backbone, seed, auc) in runs {
-            let json = format!(r#"{{"backbone": "{backbone}", "seed": {seed}, "validation": {{"auc": {}}}}}"#, auc.unwrap_or_default());
-            let rows = "item\tsubject\tlabel\tpredicted\tscore_well\tscore_ill\n1\ta\till\t\t0.2\t0.8\n2\tb\twell\t\t0.7\t0.3\n";
-            let tree = world.tree(&[("model.json", json.as_bytes()), ("model.safetensors", b"numbers")]);
-            let hole = auc.is_none().then(|| "oom".to_owned());
-            models.push(Part { coordinates: at(backbone, *seed), tree, hole: hole.clone() });
-            let tree = world.tree(&[("predictions.tsv", rows.as_bytes())]);
-            predictions.push(Part { coordinates: at(backbone, *seed), tree, hole });
-        }
-        world.inputs.0.insert("models".to_owned(), models);
-        world.inputs.0.insert("predictions".to_owned(), predictions);
-        world
-    }
-
-    fn text(outcome: &crate::stages::testing::Outcome, port: &str, path: &str) -> String {
-        String::from_utf8(outcome.read(port, path)).unwrap()
-    }
-
-    #[test]
-    fn the_best_of_each_seed_are_listed_with_their_thresholds() {
-        let runs =
-            [("a", 1, Some(0.7)), ("b", 1, Some(0.9)), ("c", 1, Some(0.8)), ("a", 2, Some(0.6)), ("b", 2, None), ("c", 2, Some(0.6))];
-        let outcome = world(&runs).run(&params::<ClassifierSelect>("axis = 'backbone'\nbest = 2")).unwrap();
-        let choice = "seed\tbackbone\tvalidation.auc\truns\trank\tchosen\tfailed\tselected_on\n\
-            1\tb\t0.9\t1\t1\tyes\t\tvalidation\n1\tc\t0.8\t1\t2\tyes\t\tvalidation\n1\ta\t0.7\t1\t3\tno\t\tvalidation\n\
-            2\ta\t0.6\t1\t1\tyes\t\tvalidation\n2\tc\t0.6\t1\t2\tyes\t\tvalidation\n2\tb\t\t0\t\tno\toom\tvalidation\n";
-        assert_eq!(text(&outcome, "choice", "choice.tsv"), choice);
-        assert_eq!(text(&outcome, "models", "parts.tsv"), "part\tbackbone\tseed\n001\tb\t1\n002\tc\t1\n003\ta\t2\n004\tc\t2\n");
-        assert!(text(&outcome, "models", "004/model.json").contains(r#""backbone": "c", "seed": 2"#));
-        assert_eq!(text(&outcome, "models", "001/model.safetensors"), "numbers");
-        let thresholds = Table::from_tsv(text(&outcome, "threshold", "threshold.tsv").as_bytes()).unwrap();
-        assert_eq!(thresholds.rows.len(), 4);
-        assert_eq!(thresholds.rows[0][3..], ["youden", "0.8", "1.0", "1.0"]);
-        assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
-    }
-
-    #[test]
-    fn seeds_are_averaged_first_and_too_few_are_said() {
-        let runs =
-            [("a", 1, Some(0.7)), ("b", 1, Some(0.9)), ("a", 2, Some(0.8)), ("b", 2, Some(0.5)), ("c", 1, Some(1.0)), ("c", 2, None)];
-        let outcome = world(&runs).run(&params::<ClassifierSelect>("axis = 'backbone'\naverage = ['seed']")).unwrap();
-        let choice = text(&outcome, "choice", "choice.tsv");
-        let rows: Vec<&str> = choice.lines().skip(1).collect();
-        assert_eq!(rows[0], "a\t0.75\t2\t1\tyes\t\tvalidation");
-        assert_eq!(rows[1], "b\t0.7\t2\t2\tyes\t\tvalidation");
-        assert_eq!(rows[2], "c\t\t1\t\tno\toom\tvalidation");
-        assert_eq!(outcome.warnings, ["2 of 3 values of `backbone` have a figure, 3 were to be chosen"]);
-        assert_eq!(text(&outcome, "models", "parts.tsv").lines().count(), 5);
-        let unsaid = world(&runs).run(&params::<ClassifierSelect>("")).map(|_| ()).unwrap_err();
-        assert!(format!("{unsaid:#}").contains("say with the param `axis`"), "{unsaid:#}");
-        assert!(world(&[("a", 1, None)]).run(&params::<ClassifierSelect>("axis = 'backbone'")).is_err());
-        let wrong = world(&runs).run(&params::<ClassifierSelect>("axis = 'network'")).map(|_| ()).unwrap_err();
-        assert_eq!(format!("{wrong:#}"), "param `axis`: the models have no axis `network`; there are backbone, seed");
-    }
-
-    #[test]
-    fn histories_decide_at_the_epoch_that_was_kept() {
-        let mut world = World::new();
-        let (mut models, mut runs) = (Vec::new(), Vec::new());
-        for (name, accuracy) in [("a", "0.7"), ("b", "0.8")] {
-            let coordinates = Coordinates::from([("backbone".to_owned(), Value::Text(name.to_owned()))]);
-            let tree = world.tree(&[("model.json", br#"{"epoch": 2, "validation": {}}"#)]);
-            models.push(Part { coordinates: coordinates.clone(), tree, hole: None });
-            let history = format!("epoch\tvalidation_accuracy\n1\t0.9\n2\t{accuracy}\n");
-            runs.push(Part { coordinates, tree: world.tree(&[("history.tsv", history.as_bytes())]), hole: None });
-        }
-        world.inputs.0.insert("models".to_owned(), models);
-        world.inputs.0.insert("runs".to_owned(), runs);
-        let outcome = world.run(&params::<ClassifierSelect>("best = 1\nby = 'validation.accuracy'")).unwrap();
-        assert!(text(&outcome, "choice", "choice.tsv").contains("b\t0.8\t1\t1\tyes\t\tvalidation\n"));
-    }
-
-    #[test]
-    fn a_choice_by_test_figures_is_marked() {
-        let mut world = world(&[("a", 1, Some(0.9)), ("b", 1, Some(0.1))]);
-        let metrics = [("a", 0.2), ("b", 0.8)].map(|(backbone, value)| {
-            let json = format!(r#"{{"role": "test", "n": 9, "metrics": [{{"name": "accuracy", "value": {value}}}]}}"#);
-            Part { coordinates: at(backbone, 1), tree: world.tree(&[("metrics.json", json.as_bytes())]), hole: None }
-        });
-        world.inputs.0.insert("runs".to_owned(), metrics.to_vec());
-        let outcome = world.run(&params::<ClassifierSelect>("axis = 'backbone'\nbest = 1\nby = 'accuracy'")).unwrap();
-        assert!(text(&outcome, "choice", "choice.tsv").contains("1\tb\t0.8\t1\t1\tyes\t\ttest\n"));
-        assert!(outcome.warnings[0].contains("selected on test"), "{:?}", outcome.warnings);
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! What `report.table` and `report.html` have in common: settings, and runs laid out by them.
 
 use super::runs::{Controls, chosen, measured, test_data, validated};
+use crate::report::views::{CUT, THRESHOLD, UNIT, decisions, groups};
 use crate::report::{Grid, Remark, Report, Run, against_controls, failures, grids, met_before, selected_on_test};
 use crate::stage::{Context, Part};
 use anyhow::{Result, bail, ensure};
@@ -52,6 +53,16 @@ pub(super) struct LaidOut {
     pub(super) remarks: Vec<Remark>,
     /// Axis of the paper's rows.
     pub(super) rows: String,
+    /// Tables beside the one of all images, each with a name for its file and a sentence.
+    pub(super) further: Vec<Further>,
+}
+
+/// A table of views.
+pub(super) struct Further {
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) told: &'static str,
+    pub(super) report: Report,
 }
 
 impl Settings<'_> {
@@ -64,16 +75,32 @@ impl Settings<'_> {
         runs.extend(read("runs", measured)?);
         ensure!(!runs.is_empty(), "nothing is connected to port `runs`");
         let (references, chosen_on_test) = chosen(cx.inputs.many("choice"), &runs)?;
-        let report = Report::new(&runs, &self.columns(&runs)?, self.over, self.least(cx)).by(self.by).with_controls(self.controls);
+        let columns = self.columns(&runs)?;
+        let arrange = |runs: &[Run], columns: &[String]| {
+            Report::new(runs, columns, self.over, self.least(cx)).by(self.by).with_controls(self.controls)
+        };
+        let report = arrange(&runs, &columns);
         let rows = self.rows(&report);
         let report = report.with_references(&references, &rows);
+        let view = |name, title, told, runs: Vec<Run>| {
+            let threshold = at_threshold(&runs).then(|| THRESHOLD.to_owned());
+            let columns: Vec<String> = threshold.into_iter().chain(columns.iter().cloned()).collect();
+            (!runs.is_empty()).then(|| Further { name, title, told, report: arrange(&runs, &columns).with_references(&references, &rows) })
+        };
+        let decisions: Vec<Run> = runs.iter().flat_map(decisions).collect();
+        let groups: Vec<Run> = runs.iter().flat_map(|run| groups(run, self.least(cx))).collect();
+        let further = [
+            view("decisions", "Patients and thresholds", decided(&decisions), decisions),
+            view("groups", "Subgroups", "By subgroup.", groups),
+        ];
+        let further = further.into_iter().flatten().collect();
         let mut remarks: Vec<Remark> = failures(&report).into_iter().chain(selected_on_test(&runs)).chain(chosen_on_test).collect();
         // Of masks no shortcut is asked.
         if report.metrics.iter().any(|metric| USUAL.contains(&metric.as_str())) {
             remarks.extend(against_controls(&report, self.controls));
         }
         remarks.extend(met_before(&test_data(cx.inputs.optional("ledger")?)?));
-        Ok(LaidOut { grids: grids(&report, &rows, self.best), report, remarks, rows })
+        Ok(LaidOut { grids: grids(&report, &rows, self.best), report, remarks, rows, further })
     }
 
     /// Counts below this are not shown; 0 where nothing is of people.
@@ -99,5 +126,19 @@ impl Settings<'_> {
             Some(name) => bail!("no run has the metric `{name}`; there are {}", there.into_iter().collect::<Vec<_>>().join(", ")),
             None => Ok(metrics.to_vec()),
         }
+    }
+}
+
+fn at_threshold(runs: &[Run]) -> bool {
+    runs.iter().any(|run| run.coordinates.get(CUT).is_some_and(|cut| cut == "validation"))
+}
+
+/// What a table of decisions compares.
+fn decided(runs: &[Run]) -> &'static str {
+    let of_patients = runs.iter().any(|run| run.coordinates.get(UNIT).is_some_and(|unit| unit != "image"));
+    match (of_patients, at_threshold(runs)) {
+        (true, true) => "By image and by patient, at 0.5 and at the threshold that validation chose.",
+        (true, false) => "By image and by patient.",
+        (false, _) => "At 0.5 and at the threshold that validation chose.",
     }
 }

@@ -3,7 +3,7 @@
 mod charts;
 mod origin;
 
-use super::laid_out::{LaidOut, Settings};
+use super::laid_out::{Further, LaidOut, Settings};
 use super::runs::Controls;
 use crate::content::Level;
 use crate::report::page::{Page, Section, gallery, heading, note, picture};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// contact sheets, the pipeline's picture, and what ran where with which data, keys and versions. Warnings come first.
 ///
 /// It follows the reader's light or dark, prints, and can be read on a phone. What nothing is connected to is left out, and the page says
-/// so. The charts are written as SVG files too. Pictures of people never enter it: contact sheets of identified data are left out.
+/// so. Where `classifier.evaluate` measured patients, another threshold or subgroups, they have tables of their own. The charts are written as SVG files too. Pictures of people never enter it: contact sheets of identified data are left out.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportHtml {
@@ -46,14 +46,16 @@ pub(super) struct ReportHtml {
     /// Digits after the point, 0 to 9.
     #[serde(default = "super::laid_out::digits")]
     digits: usize,
-    /// From people's data, figures and counts of fewer rows than this are not shown.
+    /// From people's data, figures and counts of fewer rows than this are not shown, nor subgroups of fewer people, or with fewer of a
+    /// class.
     #[serde(default = "super::laid_out::min_count")]
     min_count: u64,
 }
 
 impl Params for ReportHtml {
     const KIND: &'static str = "report.html";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
+    const REVISIONS: &'static [(u32, &'static str)] = &[(2, "wider tables; no mean of one run")];
     const INPUTS: &'static [Port] = &[
         Port::one("runs", &[Artifact::Metrics], "metrics of the runs, gathered; one that failed is shown as such").many().with_holes(),
         Port::one("validation", &[Artifact::Predictions], "what the trainings say of the validation set: its figures are shown too")
@@ -128,13 +130,17 @@ impl Whole for ReportHtml {
 impl ReportHtml {
     fn tables(&self, found: Option<&LaidOut>) -> Section {
         let (id, title) = ("results", "Results");
-        let Some(LaidOut { report, grids, .. }) = found else {
+        let Some(LaidOut { report, grids, further, .. }) = found else {
             return Section::left_out(id, title, "nothing is connected to port `runs`");
         };
         let mut body = honest(report, "Every run, with its 95 % interval where it has one. A click on a column's head sorts.", self.digits);
         if !grids.is_empty() {
             body.push_str(&heading("As papers print it"));
             grids.iter().for_each(|grid| body.push_str(&paper(grid, self.digits)));
+        }
+        for Further { title, told, report, .. } in further {
+            body.push_str(&heading(title));
+            body.push_str(&honest(report, told, self.digits));
         }
         if report.min_count > 0 {
             body.push_str(&note(&format!("Figures that rest on fewer than {} rows are not shown (*).", report.min_count)));

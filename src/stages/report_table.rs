@@ -1,9 +1,9 @@
 //! `report.table`: metrics of many runs become a table.
 
-use super::laid_out::{LaidOut, Settings};
+use super::laid_out::{Further, LaidOut, Settings};
 use super::runs::Controls;
 use crate::content::Level;
-use crate::report::{Grid, csv, latex, markdown};
+use crate::report::{Grid, Report, csv, latex, markdown};
 use crate::stage::{Artifact, Context, Params, Port, Problem, Whole};
 use anyhow::Result;
 use schemars::JsonSchema;
@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// Runs on images from which the lungs are taken, or all but the frame, are controls: where the interval of one meets that of the real
 /// thing, a warning stands on top, and where there is none, a line says so. Whether a difference is more than chance, `stats.compare` says.
+///
+/// Where `classifier.evaluate` measured more, further tables follow: `decisions` (by image and by patient, at 0.5 and at the threshold
+/// that validation chose) and `groups` (by subgroup, of patients and at that threshold where there are such). The paper's form stays as
+/// papers print it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportTable {
@@ -42,7 +46,8 @@ pub(super) struct ReportTable {
     /// Digits after the point in Markdown and LaTeX, 0 to 9; the CSV has six.
     #[serde(default = "super::laid_out::digits")]
     digits: usize,
-    /// From people's data, figures and counts of fewer rows than this are not shown.
+    /// From people's data, figures and counts of fewer rows than this are not shown, nor subgroups of fewer people, or with fewer of a
+    /// class.
     #[serde(default = "super::laid_out::min_count")]
     min_count: u64,
 }
@@ -67,7 +72,7 @@ impl Params for ReportTable {
         Port::one(
             "report",
             &[Artifact::Report],
-            "table.md to read, table.tex (booktabs) to print; paper.csv, paper.md, paper.tex: the paper's form",
+            "table.md to read, table.tex (booktabs) to print; paper.csv, paper.md, paper.tex: the paper's form; where there is more than all images at 0.5, decisions and groups as .csv and .tex",
         ),
     ];
     // It hides small counts, and what gives them away.
@@ -87,7 +92,7 @@ impl Params for ReportTable {
 
 impl Whole for ReportTable {
     fn run(&self, cx: &Context) -> Result<()> {
-        let LaidOut { report, grids, remarks, .. } = Settings {
+        let LaidOut { report, grids, remarks, further, .. } = Settings {
             metrics: self.metrics.as_deref(),
             over: &self.over,
             rows: &self.rows,
@@ -99,8 +104,13 @@ impl Whole for ReportTable {
         .lay_out(cx)?;
         remarks.iter().filter(|remark| remark.warning).for_each(|remark| cx.warn(&remark.text));
         cx.write("table", "table.csv", &csv(&report)?)?;
-        cx.write("report", "table.md", markdown(&report, &remarks, self.digits).as_bytes())?;
+        let beside: Vec<(&str, &Report)> = further.iter().map(|one| (one.told, &one.report)).collect();
+        cx.write("report", "table.md", markdown(&report, &beside, &remarks, self.digits).as_bytes())?;
         cx.write("report", "table.tex", latex(&report, &remarks, self.digits).as_bytes())?;
+        for Further { name, report, .. } in &further {
+            cx.write("report", &format!("{name}.csv"), &csv(report)?)?;
+            cx.write("report", &format!("{name}.tex"), latex(report, &[], self.digits).as_bytes())?;
+        }
         if grids.is_empty() {
             return Ok(());
         }

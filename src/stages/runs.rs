@@ -84,7 +84,14 @@ fn figures(predictions: &Predictions) -> Metrics {
         ("auc", area),
     ];
     let metric = |(name, value): (&str, Option<f64>)| Metric { name: name.to_owned(), value, n: None, low: None, high: None };
-    Metrics { role: "validation".to_owned(), n: n as u64, metrics: named.into_iter().map(metric).collect(), selected_on: None }
+    Metrics {
+        role: "validation".to_owned(),
+        n: n as u64,
+        metrics: named.into_iter().map(metric).collect(),
+        selected_on: None,
+        views: Vec::new(),
+        withheld: false,
+    }
 }
 
 /// What port `ledger` says.

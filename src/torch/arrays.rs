@@ -118,6 +118,11 @@ impl Arrays {
         self.size[0]
     }
 
+    /// Whether the subject of any image is known.
+    pub(crate) fn has_subjects(&self) -> bool {
+        self.subjects.iter().any(|subject| !subject.is_empty())
+    }
+
     /// Whether each image has one class or labels.
     pub(crate) fn task(&self) -> Task {
         match self.truth {

@@ -69,6 +69,7 @@ fn carry_out(order: &WorkOrder) -> Result<()> {
         state: order.state.clone(),
         state_every: Duration::try_from_secs_f64(order.state_every).context("state_every")?,
     };
+    answer(&Reply::Ready);
     let all = |reply: Reply| answer(&reply);
     let asked = order.missing.as_ref().map(|missing| Asked::of(missing, &all)).transpose()?;
     let asked = || asked.as_ref().context("the order names no items");

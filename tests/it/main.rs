@@ -3,7 +3,8 @@
 //! One program, so that it is linked once. A file here has `pub(crate) fn trials() -> Vec<Trial>` and a line in `main`;
 //! `tidy.rs` fails when one is forgotten. A test is a plain function that panics where something is wrong; what it needs of
 //! the machine stands beside its name in [`trials!`], and where that is missing the test counts as skipped, with the Debian
-//! package to install. With `TOMOGRAPH_NO_SKIP=1` a skip is a failure.
+//! package to install. With `TOMOGRAPH_NO_SKIP=1` a skip is a failure. Tests that draw moments by chance name their seed where they fail, and
+//! `TOMOGRAPH_SEED` repeats it.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "a test that panics is a test that fails")]
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -83,6 +84,8 @@ mod tables;
 mod tidy;
 #[cfg(feature = "torch")]
 mod tuning;
+#[cfg(feature = "torch")]
+mod views;
 mod weights;
 mod whence;
 mod words;
@@ -151,6 +154,8 @@ fn main() -> ExitCode {
         tidy::trials(),
         #[cfg(feature = "torch")]
         tuning::trials(),
+        #[cfg(feature = "torch")]
+        views::trials(),
         weights::trials(),
         whence::trials(),
         words::trials(),
@@ -160,6 +165,23 @@ fn main() -> ExitCode {
     // So that the cases of a group stand together.
     all.sort_by(|one, other| one.name().cmp(other.name()));
     libtest_mimic::run(&Arguments::from_args(), all).exit_code()
+}
+
+/// Random numbers for a test, each below what is asked for, and the seed that repeats them: that of `TOMOGRAPH_SEED`, else of the clock.
+#[cfg(feature = "torch")]
+fn random() -> (u64, impl FnMut(u64) -> u64) {
+    let given = std::env::var("TOMOGRAPH_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
+    let mut state = seed;
+    // SplitMix64.
+    let next = move |below: u64| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) % below.max(1)
+    };
+    (seed, next)
 }
 
 /// What a test needs of the machine it runs on.

@@ -98,6 +98,9 @@ fn the_published_arrays_become_the_tables() {
 fn pictures_and_labels_become_a_table() {
     let space = Space::new();
     let own = pipeline(&space, "own-data.toml");
+    let text = space.read(&own);
+    let shown = include_str!("../../README.md").contains(text[text.find("[axes]").unwrap()..].trim_end());
+    assert!(shown, "README.md shows another text than {own}");
     let mut table = "file,subject,label\n".to_owned();
     for patient in 0..20 {
         let ill = patient % 2 == 0;
@@ -108,4 +111,5 @@ fn pictures_and_labels_become_a_table() {
     let short = ["--axis", "seed=1", "--set", "stage.prepare.params.size=32", "--set", "stage.train.params.epochs=1", "--publish"];
     space.run_args(&[&["run", &own][..], &short].concat()).success();
     assert!(space.read("results/table.csv").lines().any(|line| line.starts_with("mobilenet,1,test,1,")));
+    assert!(space.read("results/tables/table.md").contains("By image and by patient."));
 }

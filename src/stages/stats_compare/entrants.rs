@@ -90,7 +90,8 @@ impl Entrants {
             let value = row[value].parse::<f64>().ok().filter(|value| !value.is_nan()).context("a threshold is no number")?;
             Ok((at, value))
         };
-        table.rows.iter().map(row).collect()
+        // Of a model whose validation set has one class there is none.
+        table.rows.iter().filter(|row| !row[value].is_empty()).map(row).collect()
     }
 
     /// Those of one split and place together, in the order of their first.

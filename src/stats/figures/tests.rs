@@ -11,10 +11,15 @@ fn subjects(count: usize, images: usize) -> Vec<String> {
 }
 
 fn two(scores: &[f64], truth: &[usize], subjects: &[String], prevalences: &[f64]) -> Evaluation {
-    let mut made = Evaluation::new(Clusters::of(subjects));
+    let clusters = Clusters::of(subjects);
+    let mut made = Evaluation::new(&clusters);
     let scores: Vec<Vec<f64>> = scores.iter().map(|score| vec![1.0 - score, *score]).collect();
-    made.add_classes(&scores, truth, 2, prevalences);
+    made.add_classes(&Sample::of(&clusters, &scores, truth), 2, None, prevalences);
     made
+}
+
+fn figures(made: &Evaluation, draws: u32) -> Vec<Figure> {
+    made.figures(draws, 1).remove(0).likelier
 }
 
 fn named<'f>(figures: &'f [Figure], name: &str) -> &'f Figure {
@@ -54,7 +59,7 @@ fn two_classes_are_those_of_scikit_learn() {
         ("ppv_prevalence_0.05", 0.109375),
         ("npv_prevalence_0.05", 0.9779411764705882),
     ];
-    let figures = two(&SCORES, &TRUTH, &subjects(20, 2), &[0.05]).figures(400, 1);
+    let figures = figures(&two(&SCORES, &TRUTH, &subjects(20, 2), &[0.05]), 400);
     close(&figures, &wanted);
     assert_eq!(figures.len(), wanted.len());
     for figure in &figures {
@@ -77,9 +82,11 @@ fn more_classes_are_those_of_scikit_learn() {
         [0.15, 0.65, 0.2],
         [0.2, 0.2, 0.6],
     ];
-    let mut made = Evaluation::new(Clusters::of(&subjects(8, 1)));
-    made.add_classes(&scores.map(Vec::from), &[0, 1, 2, 1, 2, 0, 1, 0], 3, &[]);
-    let figures = made.figures(200, 1);
+    let clusters = Clusters::of(&subjects(8, 1));
+    let mut made = Evaluation::new(&clusters);
+    made.add_classes(&Sample::of(&clusters, &scores.map(Vec::from), &[0, 1, 2, 1, 2, 0, 1, 0]), 3, Some(0.5), &[]);
+    assert!(made.figures(0, 1)[0].at_threshold.is_none());
+    let figures = figures(&made, 200);
     let wanted = [
         ("accuracy", 0.75),
         ("precision", 0.7777777777777777),
@@ -92,12 +99,13 @@ fn more_classes_are_those_of_scikit_learn() {
 
 #[test]
 fn labels_are_measured_where_they_are_known() {
-    let mut made = Evaluation::new(Clusters::of(&vec![String::new(); 4]));
+    let clusters = Clusters::of(&vec![String::new(); 4]);
+    let mut made = Evaluation::new(&clusters);
     let (yes, no) = (Some(true), Some(false));
     let truth = [vec![yes, None], vec![no, yes], vec![no, None], vec![yes, yes]];
     let scores = [vec![0.9, 0.1], vec![0.2, 0.9], vec![0.6, 0.4], vec![0.55, 0.3]];
-    made.add_labels(&scores, &truth, &["edema".to_owned(), "mass".to_owned()]);
-    let figures = made.figures(200, 1);
+    made.add_labels(&Sample::of(&clusters, &scores, &truth), &["edema".to_owned(), "mass".to_owned()]);
+    let figures = figures(&made, 200);
     close(&figures, &[("accuracy", 4.0 / 6.0), ("auc", 0.75), ("auc_edema", 0.75), ("sensitivity_mass", 0.5)]);
     assert_eq!((named(&figures, "auc_mass").value, named(&figures, "auc_mass").n, named(&figures, "auc_edema").n), (None, 2, 4));
 }
@@ -106,7 +114,7 @@ fn labels_are_measured_where_they_are_known() {
 fn images_of_one_patient_are_drawn_together() {
     let (scores, truth) = (SCORES.repeat(10), TRUTH.repeat(10));
     let width = |subjects: Vec<String>| {
-        let figures = two(&scores, &truth, &subjects, &[]).figures(2000, 1);
+        let figures = figures(&two(&scores, &truth, &subjects, &[]), 2000);
         let auc = named(&figures, "auc");
         auc.high.unwrap() - auc.low.unwrap()
     };
@@ -124,7 +132,7 @@ fn images_of_one_patient_are_drawn_together() {
 #[test]
 fn one_class_a_constant_score_one_patient_and_nothing_are_no_panic() {
     let all = |scores: &[f64], truth: &[usize], subjects: &[String]| {
-        let figures = two(scores, truth, subjects, &[0.1]).figures(200, 1);
+        let figures = figures(&two(scores, truth, subjects, &[0.1]), 200);
         let text = serde_json::to_string(&figures).unwrap();
         assert!(!text.contains("NaN"), "{text}");
         for one in &figures {
@@ -152,4 +160,21 @@ fn one_class_a_constant_score_one_patient_and_nothing_are_no_panic() {
     none(&perfect, &["calibration_slope"]);
     // Certain scores, as of a network that is sure.
     none(&all(&[0.0, 1.0, 0.0, 1.0, 1.0], &[0, 1, 1, 0, 1], &subjects(5, 1)), &[]);
+}
+
+#[test]
+fn decisions_at_a_threshold_stand_beside_those_at_the_likelier_class() {
+    let clusters = Clusters::of(&subjects(20, 2));
+    let scores: Vec<Vec<f64>> = SCORES.iter().map(|score| vec![1.0 - score, *score]).collect();
+    let mut made = Evaluation::new(&clusters);
+    made.add_classes(&Sample::of(&clusters, &scores, &TRUTH), 2, Some(0.42), &[0.1]);
+    let found = made.figures(200, 1).remove(0);
+    let (usual, at) = (found.likelier, found.at_threshold.unwrap());
+    let names = |figures: &[Figure]| figures.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&usual), names(&at));
+    // At least 0.42 have nine of the ten ill, and five of the ten well.
+    close(&at, &[("sensitivity", 0.9), ("specificity", 0.5), ("accuracy", 0.7)]);
+    assert_eq!((named(&usual, "auc"), named(&usual, "brier")), (named(&at, "auc"), named(&at, "brier")));
+    let again = two(&SCORES, &TRUTH, &subjects(20, 2), &[0.1]);
+    assert_eq!(usual, figures(&again, 200), "the draws are the same");
 }
