@@ -29,7 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// counts once, by the share of the images decided rightly. With `patient`, DeLong's and McNemar's exact test hold one score per patient
 /// against each other. `unit = "image"` takes images for independent all the same, and `counted` says so in every row.
 ///
-/// Decisions are those at the model's threshold on port `thresholds` (from it on the answer is yes), else those above one half.
+/// Decisions are those at the model's threshold on port `thresholds` (from it on the answer is yes; with `patient` the threshold of
+/// patients), else those above one half.
 ///
 /// `splits` has each model over the repeated splits: all its values, their range, mean and standard deviation. None of these is an interval:
 /// three seeds say little of other patients, whom the intervals of `table` are about. Differences over splits are tested by the corrected

@@ -4,7 +4,7 @@ use super::{StatsCompare, Unit};
 use crate::report::{Place, Predictions};
 use crate::stage::{Context, Part};
 use crate::stages::runs::{place, predicted};
-use crate::stats::{Answers, Clusters, Counts, Measured, Paired, same_of_all};
+use crate::stats::{Answers, Clusters, Counts, Measured, Paired, PerPatient, same_of_all};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::{BTreeSet, HashMap};
 
@@ -70,7 +70,7 @@ impl Entrants {
         let entrants = found.into_iter().map(|(at, outcome)| Entrant { name: name(&at), at, outcome }).collect();
         let mut read = Self { axis, over: params.over.clone(), entrants, thresholds: Vec::new() };
         for part in cx.inputs.many("thresholds").iter().filter(|part| part.hole.is_none()) {
-            let own = read.thresholds_of(part).context("port `thresholds`")?;
+            let own = read.thresholds_of(part, params.patient).context("port `thresholds`")?;
             read.thresholds.extend(own);
         }
         Ok(read)
@@ -80,9 +80,22 @@ impl Entrants {
         self.entrants.iter().any(|one| one.at.contains_key(column))
     }
 
-    fn thresholds_of(&self, part: &Part) -> Result<Vec<(Place, f64)>> {
+    /// Those of images, or of patients where they have one score each.
+    fn thresholds_of(&self, part: &Part, patient: Option<PerPatient>) -> Result<Vec<(Place, f64)>> {
         let table = part.table()?;
-        let value = table.column("threshold")?;
+        let value = match patient {
+            None => table.column("threshold")?,
+            Some(how) => {
+                let columns = table.position("patient").zip(table.position("patient_threshold"));
+                let (said, value) = columns.with_context(|| {
+                    format!("has thresholds of images only: give the stage that makes them the param `patient = \"{how}\"` too")
+                })?;
+                if let Some(row) = table.rows.iter().find(|row| row[said] != how.to_string()) {
+                    bail!("its thresholds of patients are of the `{}` of their scores, and param `patient` is `{how}`", row[said]);
+                }
+                value
+            }
+        };
         let row = |row: &Vec<String>| {
             let own = table.columns.iter().zip(row).filter(|(column, _)| self.is_axis(column));
             let mut at: Place = place(part).into_iter().chain(own.map(|(axis, value)| (axis.clone(), value.clone()))).collect();

@@ -242,6 +242,24 @@ fn decisions_are_those_at_the_thresholds() {
 }
 
 #[test]
+fn decisions_about_patients_are_those_at_the_thresholds_of_patients() {
+    let with = |table: &str| {
+        let mut world = world();
+        let tree = world.tree(&[("threshold.tsv", table.as_bytes())]);
+        world.add("thresholds", [("seed".to_owned(), Value::Int(1))].into(), tree, None);
+        world
+    };
+    let params = params::<StatsCompare>("draws = 0\nfigures = ['sensitivity']\npatient = 'mean'");
+    let world = with("backbone\tmodel\tthreshold\tpatient\tpatient_threshold\nvgg\tabc\t1.0\tmean\t0.0\n");
+    let table = world.run(&params).unwrap().table("table", "comparison.tsv");
+    assert_eq!(find(&table, &[("seed", "1"), ("backbone", "vgg")], "value"), ["1.000000"]);
+    let refused = |table: &str| chain(with(table).run(&params));
+    assert!(refused("backbone\tmodel\tthreshold\nvgg\tabc\t0.0\n").contains("param `patient = \"mean\"`"));
+    let other = refused("backbone\tmodel\tthreshold\tpatient\tpatient_threshold\nvgg\tabc\t1.0\tmax\t0.0\n");
+    assert!(other.contains("of the `max` of their scores, and param `patient` is `mean`"), "{other}");
+}
+
+#[test]
 fn what_rests_on_few_patients_is_not_shown() {
     let mut world = world();
     world.inputs.0.values_mut().flatten().for_each(|part| part.tree.level = Level::Identified);
