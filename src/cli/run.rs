@@ -17,6 +17,7 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Run what must run, and publish what the stages say
 ///
@@ -212,15 +213,25 @@ fn give_name(project: &Project, run: &str, name: &str, note: Option<&str>) -> Re
     if project.store.name_run(&named)? { Ok(()) } else { Err(taken(name, "that ended just now")) }
 }
 
+/// Two signals that are closer are one: `timeout` and other wrappers signal their child and then its whole process group.
+const ONE_INTERRUPT: Duration = Duration::from_millis(100);
+
 /// Ends the program at the second interrupt; the first lets the run put things away.
 fn listen_for_interrupts(interrupted: Arc<AtomicBool>) -> Result<()> {
+    let mut first = None;
     #[expect(clippy::exit, reason = "the user asks a second time: nothing needs putting away by hand")]
     let handler = move || {
-        if interrupted.swap(true, Ordering::Relaxed) {
+        interrupted.store(true, Ordering::Relaxed);
+        if is_second(&mut first, Instant::now()) {
             std::process::exit(Exit::Interrupted as i32);
         }
     };
     ctrlc::set_handler(handler).context("cannot listen for interrupts")
+}
+
+/// Whether a signal is an interrupt after the `first`.
+fn is_second(first: &mut Option<Instant>, now: Instant) -> bool {
+    now.duration_since(*first.get_or_insert(now)) > ONE_INTERRUPT
 }
 
 fn environment() -> std::collections::BTreeMap<String, String> {
@@ -269,4 +280,16 @@ pub(super) fn closing(summary: &Summary) -> String {
         text.push_str("interrupted: run again to go on from here\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_in_quick_succession_are_one_interrupt() {
+        let (mut first, begun) = (None, Instant::now());
+        let heard = [0, 1, 100, 101, 5000].map(|after| is_second(&mut first, begun + Duration::from_millis(after)));
+        assert_eq!(heard, [false, false, false, true, true]);
+    }
 }

@@ -109,6 +109,8 @@ pub struct Options {
 /// A message to the loop.
 enum Message {
     Noted(TaskId, Note),
+    /// The work is done; what it gave is still to be stored, which needs no room.
+    Worked(TaskId),
     Ended(TaskId, Box<End>),
 }
 
@@ -120,7 +122,6 @@ struct End {
     seconds: f64,
     /// Where its log is, if it said something.
     log: Option<PathBuf>,
-    room: Room,
     queued: Queued,
 }
 
@@ -166,6 +167,8 @@ struct Loop<'a> {
     /// Tasks whose inputs have all arrived, to be judged.
     ready: VecDeque<TaskId>,
     running: usize,
+    /// What running tasks have.
+    rooms: BTreeMap<TaskId, Room>,
     /// Failed tasks that wait for their next try.
     resting: Vec<retry::Resting>,
     summary: Summary,
@@ -212,6 +215,7 @@ pub fn run<'a>(
         said: None,
         ready: VecDeque::new(),
         running: 0,
+        rooms: BTreeMap::new(),
         resting: Vec::new(),
         summary: Summary::default(),
         met: BTreeMap::new(),
@@ -282,6 +286,7 @@ impl<'a> Loop<'a> {
                     let task = self.title(id);
                     (self.watch)(Event::Noted { task, note });
                 }
+                Ok(Message::Worked(id)) => self.leave(id),
                 Ok(Message::Ended(id, end)) => self.ended(id, *end)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -289,10 +294,17 @@ impl<'a> Loop<'a> {
         }
     }
 
+    /// Gives back what a task has, if it still has it.
+    fn leave(&mut self, id: TaskId) {
+        if let Some(room) = self.rooms.remove(&id) {
+            self.resources.leave(&room);
+        }
+    }
+
     fn ended(&mut self, id: TaskId, end: End) -> Result<()> {
         self.running -= 1;
         self.told.insert(id, (end.queued.key, end.queued.reasons.iter().map(ToString::to_string).collect()));
-        self.resources.leave(&end.room);
+        self.leave(id);
         self.planner.store.release(&end.queued.key);
         match end.result {
             Ok(record) => {

@@ -68,7 +68,8 @@ impl<'a> Loop<'a> {
                     self.running += 1;
                     let title = self.title(id);
                     (self.watch)(Event::Started { task: title });
-                    start.start(self.planner, self.options, id, queued, inputs, room);
+                    start.start(self.planner, self.options, id, queued, inputs, room.slot.clone());
+                    self.rooms.insert(id, room);
                 }
                 Ok(Found::Gone(needs)) => {
                     self.resources.leave(&room);

@@ -7,7 +7,6 @@ use super::devices::Slot;
 use super::log::Log;
 use super::order::BUILD;
 use super::queue::Queued;
-use super::resources::Room;
 use super::sandbox::Sandboxes;
 use super::task::{Deadline, Job, Made};
 use super::{End, Message, Options, chosen, command, each, pool, torch, torch_items, whole};
@@ -39,16 +38,24 @@ pub(super) struct Starter<'scope, 'env, 'a> {
 
 impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
     /// Starts a task; its end arrives as [`Message::Ended`].
-    pub(super) fn start(&self, planner: &'a Planner<'a>, options: &'a Options, id: TaskId, queued: Queued, inputs: Inputs, room: Room) {
+    pub(super) fn start(
+        &self,
+        planner: &'a Planner<'a>,
+        options: &'a Options,
+        id: TaskId,
+        queued: Queued,
+        inputs: Inputs,
+        slot: Option<Slot>,
+    ) {
         let (children, sandboxes, cancelled, sender) = (self.children, self.sandboxes, self.cancelled, self.sender.clone());
-        let (give, given) = channel::<(Queued, Inputs, Room)>();
+        let (give, given) = channel::<(Queued, Inputs, Option<Slot>)>();
         let answer = sender.clone();
         let carry_out = move || {
-            let Ok((queued, inputs, room)) = given.recv() else { return };
+            let Ok((queued, inputs, slot)) = given.recv() else { return };
             let started = Instant::now();
             let work = Carried { planner, options, id, children, sandboxes, cancelled, sender: &sender };
             let (done, log) = match Log::begin(planner.store, &queued.key, queued.tries > 0) {
-                Ok(log) => (work.carry_out(&queued, inputs, room.slot.as_ref(), &log), log.path()),
+                Ok(log) => (work.carry_out(&queued, inputs, slot.as_ref(), &log), log.path()),
                 Err(error) => (Err(error), None),
             };
             let (result, items_ran) = match done {
@@ -56,14 +63,14 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
                 Err(error) => (Err(error), 0),
             };
             let seconds = started.elapsed().as_secs_f64();
-            let _ = sender.send(Message::Ended(id, Box::new(End { result, items_ran, seconds, log, room, queued })));
+            let _ = sender.send(Message::Ended(id, Box::new(End { result, items_ran, seconds, log, queued })));
         };
         // What the thread needs is given to it when it is there, so that it is still at hand where it is not.
         match std::thread::Builder::new().spawn_scoped(self.scope, carry_out) {
-            Ok(_) => drop(give.send((queued, inputs, room))),
+            Ok(_) => drop(give.send((queued, inputs, slot))),
             Err(error) => {
                 let result = Err(error).context(NO_THREAD);
-                let _ = answer.send(Message::Ended(id, Box::new(End { result, items_ran: 0, seconds: 0.0, log: None, room, queued })));
+                let _ = answer.send(Message::Ended(id, Box::new(End { result, items_ran: 0, seconds: 0.0, log: None, queued })));
             }
         }
     }
@@ -126,6 +133,7 @@ impl Carried<'_, '_> {
             anew: queued.reasons.contains(&Reason::Again),
             notes: Box::new(note),
             moved: Box::new(|files| self.planner.moved_among(self.id, &queued.manifest, files)),
+            worked: Box::new(|| drop(self.sender.send(Message::Worked(self.id)))),
         };
         let result = self.make(&job, queued, slot).and_then(|made| {
             let items_ran = made.items_ran;

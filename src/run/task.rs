@@ -34,13 +34,15 @@ pub(super) struct Job<'a> {
     pub(super) notes: Box<dyn Fn(Note) + Send + Sync + 'a>,
     /// What a message says where one of these files, or the code, is not what it was when the task's key was made.
     pub(super) moved: Box<Moved<'a>>,
+    /// To be called when only storing is left to do: another task may have the device then.
+    pub(super) worked: Box<dyn Fn() + Send + Sync + 'a>,
 }
 
 /// See [`Job::moved`].
 pub(super) type Moved<'a> = dyn Fn(&mut dyn Iterator<Item = &FileRef>) -> Result<Option<String>> + Send + Sync + 'a;
 
 impl<'a> Job<'a> {
-    /// The same task with other inputs and a state folder of its own.
+    /// A part of the task, with inputs and a state folder of its own. Others may follow, so the task goes on when it has worked.
     pub(super) fn with_inputs<'b>(&'b self, inputs: Inputs, state: PathBuf) -> Job<'b>
     where
         'a: 'b,
@@ -61,6 +63,7 @@ impl<'a> Job<'a> {
             anew: self.anew,
             notes: Box::new(|note| self.note(note)),
             moved: Box::new(|files| (self.moved)(files)),
+            worked: Box::new(|| {}),
         }
     }
 

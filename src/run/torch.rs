@@ -39,6 +39,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, params: &dyn Configured, worker:
         std::fs::create_dir_all(order.outputs.join(port.name)).context("cannot make a folder in the store")?;
     }
     converse(job, worker, &order, scratch.path(), &mut |_| bail!("tomograph-torch answered with an item where there are none"))?;
+    (job.worked)();
     take_outputs(job, kind.outputs.iter().map(|port| port.name), &order.outputs, job.level)
 }
 

@@ -25,6 +25,7 @@ pub(super) fn carry_out(job: &Job, kind: &Kind, ports: TorchItems, params: &dyn 
         ensure!(silent.is_none(), "tomograph-torch said nothing of item {}", silent.map_or("", |at| &known.items[at].item));
         Ok(treated.into_iter().flatten().collect())
     });
+    (job.worked)();
     let done = known.done(job, &missing, treated)?;
     output(job, &what, map, kind, ports.writes, ports.items, done)
 }

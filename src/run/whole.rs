@@ -109,6 +109,7 @@ mod tests {
                 cancelled: &cancelled,
                 notes: Box::new(|_| ()),
                 moved: Box::new(|_| Ok(None)),
+                worked: Box::new(|| {}),
             };
             carry_out(&job, &KIND, &params).unwrap_err().to_string()
         };

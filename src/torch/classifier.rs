@@ -9,7 +9,7 @@ use crate::graph::{Padding, Start};
 use crate::job::Job;
 use crate::layers::{Layer, convolve, dense, kernel, pads};
 use crate::network::{Mode, Network};
-use crate::pixels::channels_last;
+use crate::pixels::{Layout, channels_last};
 use crate::predicted::Predicted;
 use crate::pretrained::Pretrained;
 use crate::recipe::{OnFeatures, Recipe};
@@ -75,6 +75,13 @@ impl Classifier {
             filled.context("port `weights`")?;
         }
         Ok(Self { variables, recipe, device, kind: Kind::Float, mix, trunk, frozen: 0, head, _store: store })
+    }
+
+    /// Lays the backbone in memory so that it learns fastest here, if it does.
+    pub(crate) fn lay_to_learn(&mut self) {
+        if let Some(trunk) = self.trunk.as_mut().filter(|trunk| self.frozen < trunk.names().len()) {
+            trunk.lay(Layout::to_learn(&trunk.graph, self.device));
+        }
     }
 
     /// Lets only some of the backbone's layers learn.

@@ -263,6 +263,18 @@ impl Graph {
         self.layers[x.0].channels
     }
 
+    /// Whether nearly all of its convolutions are dense and wider than a pixel, as in VGG and U-Net.
+    pub(crate) fn is_wide(&self) -> bool {
+        let wide = |op: &Op| match op {
+            Op::Conv(conv) => Some(conv.kernel != [1, 1]),
+            Op::Double { .. } => Some(true),
+            Op::Depthwise(_) | Op::Separable(_) => Some(false),
+            _ => None,
+        };
+        let all: Vec<bool> = self.layers.iter().filter_map(|layer| wide(&layer.op)).collect();
+        all.iter().filter(|wide| **wide).count() * 10 >= all.len() * 9
+    }
+
     fn numbered(&mut self, class: &'static str) -> String {
         let count = self.counts.entry(class).or_default();
         *count += 1;

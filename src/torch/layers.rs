@@ -3,13 +3,12 @@
 //! Owns every difference between the two libraries: where "same" padding puts the odd pixel, batch normalisation's
 //! momentum, epsilon and biased variance, and how fresh kernels are drawn. [`crate::network`] contains none of it.
 //!
-//! Tensors are `[n, c, h, w]`; what they are laid out like in memory (channels last, see [`crate::pixels`]) carries through.
+//! Tensors are `[n, c, h, w]`; what they are laid out like in memory (see [`crate::pixels::Layout`]) carries through.
 //! Everything is computed in the kind of its input, for which weights are cast at each call; batch normalisation alone keeps
-//! its own variables as they are. Kernels lie as the images do: otherwise every step copies each of them three times.
+//! its own variables as they are.
 
 use crate::graph::{Activation, Padding, Start};
 use crate::noise::kept;
-use crate::pixels::channels_last;
 use tch::nn::{Init, Path};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -149,7 +148,7 @@ pub(crate) fn dropout(xs: &Tensor, rate: f64, whole: bool) -> Tensor {
         return xs * (kept / keep);
     }
     match xs.device() {
-        Device::Cpu => xs * kept(&xs.size(), rate).to_kind(xs.kind()),
+        Device::Cpu => xs * kept(xs, rate).to_kind(xs.kind()),
         _ => xs.dropout(rate, true),
     }
 }
@@ -188,7 +187,7 @@ fn drawn(path: &Path, name: &str, shape: &[i64], start: Start, [inward, outward]
     let deviation = match start {
         Start::Glorot => {
             let limit = (6.0 / (inward + outward) as f64).sqrt();
-            return laid(path.var(name, shape, Init::Uniform { lo: -limit, up: limit }));
+            return path.var(name, shape, Init::Uniform { lo: -limit, up: limit });
         }
         Start::He => (2.0 / inward as f64).sqrt(),
         Start::FanOut => (2.0 / outward as f64).sqrt(),
@@ -199,15 +198,7 @@ fn drawn(path: &Path, name: &str, shape: &[i64], start: Start, [inward, outward]
         let mut values = drawn.shallow_clone();
         let _ = values.erfinv_().g_mul_scalar_(deviation / LEFT * std::f64::consts::SQRT_2);
     });
-    laid(drawn)
-}
-
-/// The variable with its kernel's channels last in memory.
-fn laid(variable: Tensor) -> Tensor {
-    if variable.dim() == 4 {
-        no_grad(|| variable.shallow_clone().set_data(&channels_last(&variable)));
-    }
-    variable
+    drawn
 }
 
 /// Share of a normal distribution within two deviations.
@@ -251,18 +242,6 @@ mod tests {
         assert_eq!(pooled(pads(Padding::Same, &xs, [3, 3], 2)), [-1.0]);
         let means = average_pool(&xs, 3, 1, [1; 4]);
         assert_eq!(Vec::<f32>::try_from(&means.view(-1)).unwrap(), [-2.5; 4]);
-    }
-
-    #[test]
-    fn a_kernel_lies_as_images_do_and_so_does_its_gradient() {
-        let _alone = crate::seeds::draw_alone();
-        let store = nn::VarStore::new(Device::Cpu);
-        let weight = kernel(&store.root(), "weight", &[8, 4, 3, 3], Start::He);
-        let stored = &store.variables()["weight"];
-        assert_eq!((weight.stride(), stored.stride()), (vec![36, 1, 12, 4], vec![36, 1, 12, 4]));
-        let xs = channels_last(&Tensor::rand([2, 4, 6, 6], (Kind::Float, Device::Cpu)));
-        convolve(&xs, &weight, None, 1, [1; 4], 1).sum(Kind::Float).backward();
-        assert_eq!(stored.grad().stride(), [36, 1, 12, 4]);
     }
 
     #[test]

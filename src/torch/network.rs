@@ -7,6 +7,7 @@ use crate::layers::{
     Norm, Pads, average_pool, convolve, correct_pads, depthwise_kernel, double, dropout, global_average, kernel, linear, max_pool,
     normalise, pad, pads, rescale,
 };
+use crate::pixels::Layout;
 use std::collections::BTreeSet;
 use tch::nn::{Init, Path};
 use tch::{Kind, Tensor, no_grad};
@@ -31,6 +32,7 @@ pub(crate) struct Network {
     /// The layers in Keras' order, and each layer's place in it.
     order: Vec<usize>,
     rank: Vec<usize>,
+    layout: Layout,
 }
 
 /// A layer's variables, and what it does of its neighbours' work.
@@ -79,7 +81,22 @@ impl Network {
         for (place, at) in order.iter().enumerate() {
             rank[*at] = place;
         }
-        Self { graph, parts, readers, order, rank }
+        let mut made = Self { graph, parts, readers, order, rank, layout: Layout::ChannelsLast };
+        made.lay(Layout::ChannelsLast);
+        made
+    }
+
+    /// Lays kernels, and from now on images, like this in memory: else every step copies each kernel three times.
+    pub(crate) fn lay(&mut self, layout: Layout) {
+        self.layout = layout;
+        let kernels = self.parts.iter().flat_map(|part| match part {
+            Part::Kernel { weight, .. } => vec![weight],
+            Part::Separable { depthwise, pointwise, .. } => vec![depthwise, pointwise],
+            _ => Vec::new(),
+        });
+        for kernel in kernels.filter(|kernel| kernel.dim() == 4) {
+            no_grad(|| kernel.shallow_clone().set_data(&layout.lay(kernel)));
+        }
     }
 
     /// The layers' names in the order of Keras' `model.layers`, the input first.
@@ -109,7 +126,7 @@ impl Network {
             let train = matches!(mode, Mode::Train { frozen } if self.rank[at] >= frozen);
             let inputs: Vec<Made> = match layer.op {
                 // The caller's tensor is not ours to change.
-                Op::Input => vec![Made { xs: xs.shallow_clone(), ours: false }],
+                Op::Input => vec![Made { xs: self.layout.lay(xs), ours: false }],
                 _ => layer.inputs.iter().map(|input| self.take(&mut made, &mut left, *input)).collect(),
             };
             // What learns before the network needs its gradient.
@@ -313,6 +330,40 @@ mod tests {
             assert_eq!(variable.grad().defined(), variable.requires_grad() && !first, "{name}");
             assert_eq!(moved, name.contains("running") && !first, "{name}");
         }
+    }
+
+    /// A network of VGG's kind, laid so, with its kernels and one gradient.
+    fn learnt(layout: Layout) -> (Tensor, Vec<i64>, Tensor) {
+        tch::manual_seed(5);
+        let store = nn::VarStore::new(Device::Cpu);
+        let mut network = Backbone::named("vgg16").unwrap().build(&store.root(), None);
+        network.lay(layout);
+        let found = network.forward(&images(), Mode::Train { frozen: 0 });
+        found.square().sum(Kind::Float).backward();
+        let kernel = &variables(&store)["block2_conv1.weight"];
+        assert_eq!(kernel.grad().stride(), kernel.stride(), "the gradient of a kernel lies as the kernel does");
+        (found.contiguous(), kernel.stride(), kernel.grad().contiguous())
+    }
+
+    #[test]
+    fn a_network_says_and_learns_the_same_however_it_lies_in_memory() {
+        let _alone = draw_alone();
+        let ((last, last_lies, last_learnt), (first, first_lies, first_learnt)) =
+            (learnt(Layout::ChannelsLast), learnt(Layout::ChannelsFirst));
+        assert_eq!((last_lies, first_lies), (vec![576, 1, 192, 64], vec![576, 9, 3, 1]));
+        let apart = |one: &Tensor, other: &Tensor| (one - other).norm().double_value(&[]) / one.norm().double_value(&[]);
+        assert!(apart(&last, &first) < 1e-5 && apart(&last_learnt, &first_learnt) < 1e-4);
+    }
+
+    #[test]
+    fn only_networks_of_wide_convolutions_are_laid_channels_first() {
+        let wide = |name: &str| Backbone::named(name).unwrap().graph(false).is_wide();
+        assert_eq!(
+            ["vgg16", "vgg19", "resnet50", "densenet201", "mobilenetv2", "inceptionv3"].map(wide),
+            [true, true, false, false, false, false]
+        );
+        let on_gpu = Layout::to_learn(&Backbone::named("vgg16").unwrap().graph(false), Device::Cuda(0));
+        assert_eq!(on_gpu, Layout::ChannelsLast, "tensor cores want it");
     }
 
     #[test]

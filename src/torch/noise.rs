@@ -11,9 +11,10 @@ const DRAWS: usize = 4;
 /// Fewer numbers than this are not worth another thread.
 const LEAST: usize = 1 << 16;
 
-/// Factors of `size` in single precision: 0 for a share of `rate`, to the 65536th, and 1 / (1 - rate) for the others. Of four dimensions the
-/// second, the channels, is last in memory. Seeded from libtorch's generator, which moves on by one number.
-pub(crate) fn kept(size: &[i64], rate: f64) -> Tensor {
+/// Factors of `xs` in single precision, of its size and laid like it: 0 for a share of `rate`, to the 65536th, and 1 / (1 - rate) for the
+/// others. Seeded from libtorch's generator, which moves on by one number.
+pub(crate) fn kept(xs: &Tensor, rate: f64) -> Tensor {
+    let size = xs.size();
     let count = size.iter().product::<i64>() as usize;
     let seed = no_grad(|| Tensor::empty([1i64], (Kind::Int64, Device::Cpu)).random_().int64_value(&[0]));
     let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).clamp(1, count.div_ceil(LEAST).max(1));
@@ -30,9 +31,9 @@ pub(crate) fn kept(size: &[i64], rate: f64) -> Tensor {
         }
     });
     let factors = Tensor::from_slice(&factors);
-    match *size {
-        [n, c, h, w] => factors.view([n, h, w, c]).permute([0, 3, 1, 2]),
-        _ => factors.view(size),
+    match size[..] {
+        [n, c, h, w] if !xs.is_contiguous() => factors.view([n, h, w, c]).permute([0, 3, 1, 2]),
+        _ => factors.view(&size[..]),
     }
 }
 
@@ -62,7 +63,7 @@ mod tests {
 
     fn drawn(seed: i64, size: &[i64], rate: f64) -> Vec<f32> {
         tch::manual_seed(seed);
-        Vec::try_from(&kept(size, rate).permute([0, 2, 3, 1]).contiguous().view(-1)).unwrap()
+        Vec::try_from(&kept(&Tensor::zeros(size, (Kind::Float, Device::Cpu)), rate).view(-1)).unwrap()
     }
 
     #[test]
@@ -92,6 +93,14 @@ mod tests {
         assert!(first != &second[..first.len()]);
         let agree = one.windows(2).filter(|pair| pair[0] == pair[1]).count() as f64 / one.len() as f64;
         assert!((agree - 0.58).abs() < 0.005, "{agree}");
-        assert!(drawn(1, &[1, 1, 1, 3], 0.0) == [1.0; 3] && kept(&[2, 3], 0.5).size() == [2, 3]);
+        assert!(drawn(1, &[1, 1, 1, 3], 0.0) == [1.0; 3] && drawn(1, &[2, 3], 0.0) == [1.0; 6]);
+    }
+
+    #[test]
+    fn factors_lie_as_what_they_are_for() {
+        let _alone = draw_alone();
+        let first = Tensor::zeros([2, 3, 4, 5], (Kind::Float, Device::Cpu));
+        let last = crate::pixels::channels_last(&first);
+        assert_eq!([&first, &last].map(|xs| kept(xs, 0.5).stride()), [first.stride(), last.stride()]);
     }
 }

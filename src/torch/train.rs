@@ -56,6 +56,7 @@ pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
     let mut classifier = Classifier::new(recipe, params.seed, weights, job.device).context("building the network")?;
     classifier.kind = kind;
     classifier.freeze(if learn.origin.is_some() { &Trains::Head } else { &params.trains })?;
+    classifier.lay_to_learn();
     warn(params, &learn, &classifier, job);
 
     let loss = Loss::new(params.task, params.label_smoothing, &params.class_weights, &learn, job.device)?;

@@ -153,7 +153,9 @@ fn interrupted(times: usize) -> (Space, String) {
     let mut engine = space.command(TOMOGRAPH).args(["run", PIPELINE]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     crate::crash::wait("the command to start", || space.path("pid").exists());
     let id = engine.id().to_string();
-    for _ in 0..times {
+    for time in 0..times {
+        // Two at once would count as one.
+        std::thread::sleep(std::time::Duration::from_millis(if time > 0 { 150 } else { 0 }));
         assert!(space.command("kill").args(["-INT", &id]).status().unwrap().success());
     }
     let mut said = String::new();

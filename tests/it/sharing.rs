@@ -123,8 +123,9 @@ fn a_waiting_run_can_be_interrupted() {
     let machine = Space::new();
     let (_first, mut engine) = endless(&machine);
     let second = space("{ gpu = 1 }", "[devices]\ngpus = [\"0\"]\n", "");
-    let output: Output = second
-        .finish(second.command("timeout").args(["-s", "INT", "3", TOMOGRAPH, "run", "work.toml", "--json"]).env("TMPDIR", machine.home()));
+    let mut timed = second.command("timeout");
+    timed.args(["--foreground", "-s", "INT", "3", TOMOGRAPH, "run", "work.toml", "--json"]).env("TMPDIR", machine.home());
+    let output: Output = second.finish(&mut timed);
     engine.kill().unwrap();
     engine.wait().unwrap();
     let remarks = output.objects().iter().filter(|one| one["event"] == "remark").count();

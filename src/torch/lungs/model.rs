@@ -3,7 +3,7 @@
 use super::net::Shape;
 use crate::job::Job;
 use crate::network::{Mode, Network};
-use crate::pixels::channels_last;
+use crate::pixels::Layout;
 use crate::seeds::derive;
 use crate::weights::{Named, assign, from_bytes, to_bytes, variables};
 use anyhow::{Context as _, Result, ensure};
@@ -47,9 +47,14 @@ impl Unet {
         Self { recipe, device, kind: Kind::Float, variables: variables(&store), network, _store: store }
     }
 
+    /// Lays it in memory so that it learns fastest here.
+    pub(crate) fn lay_to_learn(&mut self) {
+        self.network.lay(Layout::to_learn(&self.network.graph, self.device));
+    }
+
     /// Logits `[n, 1, side, side]` in single precision, of grey images of 0 to 255.
     pub(crate) fn logits(&self, images: &Tensor, mode: Mode) -> Tensor {
-        let images = channels_last(&(images / 255.0)).to_kind(self.kind);
+        let images = (images / 255.0).to_kind(self.kind);
         self.network.forward(&images, mode).to_kind(Kind::Float)
     }
 

@@ -35,6 +35,7 @@ pub(crate) fn train(params: &LungsTrain, job: &Job) -> Result<()> {
     let shape = Shape { filters: params.filters, down, up, batch_norm: params.batch_norm };
     let recipe = Recipe { architecture: "unet".to_owned(), shape, side: params.side, epoch: 0, validation_dice: None };
     let mut unet = Unet::new(recipe, params.seed, job.device);
+    unet.lay_to_learn();
     unet.kind = precision::kind(params.precision, job.device)?;
     if params.batch as usize > learn.len() {
         job.cx.warn(format!("`batch` is {}, but there are {} training images: every step takes all of them", params.batch, learn.len()));
