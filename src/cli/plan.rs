@@ -16,7 +16,7 @@ use crate::stage::Kind;
 use anyhow::Result;
 use clap::Args;
 use details::Details;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::mem::ManuallyDrop;
 
@@ -50,8 +50,11 @@ pub(super) struct PlanArgs {
     json: bool,
 }
 
-/// At most this many cached tasks of a stage are listed one by one.
+/// At most this many cached tasks are listed one by one.
 const LISTED: usize = 12;
+
+/// At most this many tasks of a stage in one state are listed one by one.
+const OF_A_STAGE: usize = 100;
 
 pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Kept::new(Project::open_to_plan(&args.selection, kinds)?);
@@ -103,12 +106,19 @@ fn objects(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, det
     text
 }
 
-/// A line for each task, with more where it has more reasons; of many, only those that are not cached.
+/// A line for each task, with more where it has more reasons; of many, only those that are not cached, and of very many the first.
 fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, details: &Details) -> String {
     let many = plan.iter().filter(|(_, state)| matches!(state, State::Cached)).count() > LISTED;
     let mut rows: Vec<(String, &str, String, String)> = Vec::new();
+    let mut met: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for (id, state) in plan.iter().filter(|(_, state)| !many || !matches!(state, State::Cached)) {
-        let title = planner.pipeline.tasks[id.0].title();
+        let task = &planner.pipeline.tasks[id.0];
+        let count = met.entry((&task.stage, word(state))).or_default();
+        *count += 1;
+        if *count > OF_A_STAGE {
+            continue;
+        }
+        let title = task.title();
         let took = forecast.tasks.get(id).copied().flatten().map(|seconds| format!("~{}", duration(seconds))).unwrap_or_default();
         let word = if matches!(state, State::Run(_)) { "will run" } else { word(state) };
         let decided = if matches!(state, State::Later(_)) { "decided " } else { "" };
@@ -139,6 +149,10 @@ fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, det
         text.push_str(reason);
         text.truncate(start + text[start..].trim_end().len());
         text.push('\n');
+    }
+    for ((stage, word), count) in met.into_iter().filter(|(_, count)| *count > OF_A_STAGE) {
+        let word = if word == "run" { "will run" } else { word };
+        let _ = writeln!(text, "… and {} more of {stage}: {word} (--json lists every task)", count - OF_A_STAGE);
     }
     text
 }

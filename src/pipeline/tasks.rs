@@ -32,8 +32,9 @@ pub(crate) struct Builder<'a, 'i> {
     /// Number of the first task of each stage.
     first_task: Vec<usize>,
     first_source: Vec<usize>,
-    /// Cells' coordinates, by their values and axes: stages and edges share them.
+    /// Coordinates of gathered parts, by their values and axes: edges share them. Those of a part that is not gathered are empty.
     coordinates: RefCell<HashMap<Cell, Vec<Shared>>>,
+    nowhere: Arc<Coordinates>,
     /// `[params]` that something names.
     pub seen_params: BTreeSet<String>,
     /// Axes that a placeholder names.
@@ -54,23 +55,24 @@ impl<'a, 'i> Builder<'a, 'i> {
             first_source.push(next);
             next += relation.cells.len();
         }
-        let most = cells.stages.iter().chain(&cells.sources).map(|relation| relation.cells.len()).max().unwrap_or(0);
-        let coordinates = RefCell::new(HashMap::with_capacity(most));
-        let (seen_params, seen_axes) = Default::default();
-        Self { text, document, wiring, cells, first_task, first_source, coordinates, seen_params, seen_axes }
+        let (coordinates, nowhere, seen_params, seen_axes) = Default::default();
+        Self { text, document, wiring, cells, first_task, first_source, coordinates, nowhere, seen_params, seen_axes }
     }
 
-    fn coordinates(&self, axes: &[usize], cell: &[u32]) -> Arc<Coordinates> {
+    fn shared_coordinates(&self, axes: &[usize], cell: &[u32]) -> Arc<Coordinates> {
+        if axes.is_empty() {
+            return self.nowhere.clone();
+        }
         let mut known = self.coordinates.borrow_mut();
         if let Some((_, shared)) = known.get(cell).and_then(|all| all.iter().find(|(own, _)| own == axes)) {
             return shared.clone();
         }
-        let made = Arc::new(self.new_coordinates(axes, cell));
+        let made = Arc::new(self.coordinates(axes, cell));
         known.entry(cell.to_vec()).or_default().push((axes.to_vec(), made.clone()));
         made
     }
 
-    fn new_coordinates(&self, axes: &[usize], cell: &[u32]) -> Coordinates {
+    fn coordinates(&self, axes: &[usize], cell: &[u32]) -> Coordinates {
         let pair = |(axis, value): (&usize, &u32)| {
             let axis = &self.document.axes[*axis];
             (axis.name.clone(), axis.values[*value as usize].value.clone())
@@ -105,8 +107,9 @@ struct Arriving<'a> {
     wire: &'a Wire,
     /// The cells of its producer.
     relation: &'a Relation,
-    /// Places of the gathered axes in them.
+    /// Places of the gathered axes in them, and whether these are all.
     gathered: Vec<usize>,
+    is_all: bool,
     arrivals: Arrivals,
 }
 
@@ -114,7 +117,9 @@ impl<'a> Arriving<'a> {
     fn new(builder: &Builder<'a, '_>, wire: &'a Wire, axes: &[usize]) -> Self {
         let relation = producer(wire, builder.cells);
         let arrivals = Arrivals::new(builder.document, wire, axes, builder.cells);
-        Self { wire, relation, gathered: relation.places(&wire.selection.gathered), arrivals }
+        let gathered = relation.places(&wire.selection.gathered);
+        let is_all = !gathered.is_empty() && wire.selection.gathered == relation.axes;
+        Self { wire, relation, gathered, is_all, arrivals }
     }
 }
 
@@ -184,7 +189,7 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         let cells = &self.builder.cells.stages[self.number].cells;
         tasks.reserve(cells.len());
         for cell in cells {
-            let coordinates = self.builder.coordinates(&self.stage.axes, cell);
+            let coordinates = Arc::new(self.builder.coordinates(&self.stage.axes, cell));
             let which = self.which(cell);
             let overrides = matching(self.decl, &which);
             let action = match self.stage.kind {
@@ -272,7 +277,9 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
     ) -> Few<String, Vec<Edge>> {
         let builder = self.builder;
         let mut inputs: Few<String, Vec<Edge>> = Few::with_capacity(arriving.len());
-        for Arriving { wire, relation, gathered, arrivals } in arriving.iter().filter(|one| !unread.contains(&one.wire.port.as_str())) {
+        for Arriving { wire, relation, gathered, is_all, arrivals } in
+            arriving.iter().filter(|one| !unread.contains(&one.wire.port.as_str()))
+        {
             let found = arrivals.of(cell);
             if found.is_empty() {
                 let own = show_coordinates(&builder.coordinates(&self.stage.axes, cell));
@@ -297,8 +304,16 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                         Origin::Task { task: TaskId(builder.first_task[*stage] + number), port: output.clone() }
                     }
                 };
-                let values = super::cells::at(&relation.cells[*number], gathered);
-                let mut coordinates = builder.coordinates(&wire.selection.gathered, &values);
+                let made = match &origin {
+                    // A part that stands where its task does.
+                    Origin::Task { task, .. } if *is_all => tasks.get(task.0).map(|task| task.cell.clone()),
+                    _ => None,
+                };
+                let shared = || {
+                    let values = super::cells::at(&relation.cells[*number], gathered);
+                    builder.shared_coordinates(&wire.selection.gathered, &values)
+                };
+                let mut coordinates = made.unwrap_or_else(shared);
                 if let Some(label) = &wire.label {
                     Arc::make_mut(&mut coordinates).insert("from".to_owned(), Value::Text(label.clone()));
                 }

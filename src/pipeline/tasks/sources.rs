@@ -46,7 +46,7 @@ impl Builder<'_, '_> {
                 let path = || joined(&fragments, &|fragment| look_up(self.document, axes, cell, fragment));
                 sources.push(Source {
                     name: decl.name.clone(),
-                    cell: self.coordinates(axes, cell),
+                    cell: self.coordinates(axes, cell).into(),
                     path: if from_elsewhere { String::new() } else { path() },
                     span: text.span(),
                     taken: taken.and_then(|taken| taken.cells.get(cell).cloned()),
