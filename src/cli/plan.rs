@@ -31,7 +31,8 @@ use std::mem::ManuallyDrop;
 /// first, since what follows it stays cached if it gives the same bytes as before. Times are those
 /// of earlier runs: of the same task, else of the other cells of its stage, else of its kind; what
 /// works item by item takes that for each item that nobody has treated before. Of an effect it says
-/// what it acts through and what it brought last; nothing is asked outside this machine.
+/// what it acts through and what it brought last; nothing is asked outside this machine. Of a stage
+/// with very many tasks in one state the first hundred are listed.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct PlanArgs {

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_graph_for_graphviz,
         the_papers_graph_is_one_svg,
         a_plan_says_how_long,
+        of_very_many_tasks_the_first_are_listed,
         past_runs_with_what_was_laid_over_them,
         a_named_run_is_kept_and_found,
         what_differs_between_two_runs,
@@ -155,6 +156,15 @@ with -j 2 over in about [TIME] to [TIME]
     assert!(seconds("gather").as_f64().unwrap() > 0.0 && seconds("scale[by=4]").as_f64().unwrap() > 0.0, "{objects:?}");
     let cold = crate::numbers::space().run("plan numbers.toml --json").success().objects();
     assert!(cold.iter().all(|object| object["seconds"].is_null()), "{cold:?}");
+}
+
+fn of_very_many_tasks_the_first_are_listed() {
+    let space = space();
+    space.replace(PIPELINE, "by = [1, 2, 3]", &format!("by = {:?}", (1..=150).collect::<Vec<u32>>()));
+    let plan = space.run("plan numbers.toml").success().says(&["0 cached, 1 will run, 151 decided later"]);
+    assert_eq!(plan.stdout.matches("scale[by=").count(), 100 + 2, "the hundred, and two in what `total` waits for\n{}", plan.stdout);
+    assert!(plan.stdout.contains("\n… and 50 more of scale: later (--json lists every task)\n"), "{}", plan.stdout);
+    assert_eq!(space.run("plan numbers.toml --json").success().objects().len(), 152);
 }
 
 fn past_runs_with_what_was_laid_over_them() {
