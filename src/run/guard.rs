@@ -89,7 +89,8 @@ impl Guard {
 
     fn start(&self) -> Result<Worker> {
         let mut command = Command::new(&self.program);
-        command.args(["work", "--items", &self.kind]);
+        // The allocator would set address space aside, a gigabyte at a time, of which a child has less.
+        command.args(["work", "--items", &self.kind]).env("MIMALLOC_ARENA_RESERVE", "0");
         Worker::start(command, &frame(&self.hello)?, self.spawn.as_ref())
             .with_context(|| format!("cannot start a guarded child for {} ({})", self.kind, self.program.display()))
     }
