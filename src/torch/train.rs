@@ -45,12 +45,12 @@ pub(crate) fn train(params: &ClassifierTrain, job: &Job) -> Result<()> {
         suit(params, &learn, peek).context("port `peek`")?;
         job.cx.warn("test images pick the epoch (port `peek`): every test figure that follows is selected on test, and says so");
     }
-    precision::prepare(job.device, params.deterministic)?;
-    let kind = precision::kind(params.precision, job.device)?;
     let weights = inputs.optional("weights")?;
     if let Some(origin) = &learn.origin {
         suit_features(params, origin, weights)?;
     }
+    precision::prepare(job.device, params.deterministic)?;
+    let kind = precision::kind(params.precision, job.device)?;
     let recipe = Recipe::of(params, &learn, weights.is_some())?;
     let weights = weights.map(|part| (part, params.load));
     let mut classifier = Classifier::new(recipe, params.seed, weights, job.device).context("building the network")?;
