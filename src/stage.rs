@@ -17,7 +17,7 @@ pub use context::{Context, Inputs, Note, Part};
 pub use item::{Aside, Each, Item, ItemFile, Made, QUARANTINE, Row, item_name, rows_of_index, rows_with_files};
 pub use kind::{Configure, Configured, Kind, MapWork, TorchItems, Work};
 pub use port::{Artifact, Count, Port, Role};
-pub use value::{Coordinates, Value, show_coordinates};
+pub use value::{Coordinates, Value, show_coordinates, write_coordinates};
 pub use values::Values;
 
 use crate::content::Level;

@@ -62,7 +62,7 @@ fn listing(pipeline: &Pipeline, base: Option<&str>) -> String {
     for source in &pipeline.sources {
         let phi = if source.phi && source.taken.is_none() { ", people's data" } else { "" };
         let optional = if source.optional { ", optional" } else { "" };
-        let place = source.taken.as_ref().map_or_else(|| source.path.clone(), Taken::title);
+        let place = source.taken.as_deref().map_or_else(|| source.path.clone(), Taken::title);
         let _ = writeln!(text, "\nsource {}\n  {}: {place}{phi}{optional}", source.title(), source.artifact);
     }
     for task in &pipeline.tasks {

@@ -1,15 +1,17 @@
 //! File names of images: from an item's name to a safe path in the output's folder.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::iter::once_with;
 
 /// A path for each item's file: the item's name without an image extension, made safe, then `.extension`. Two items that would share one
 /// keep their whole name, with a number where that is not enough. Depends on nothing but the names and their order.
 pub fn file_names<'a>(items: impl IntoIterator<Item = &'a str>, extension: &str) -> Vec<String> {
-    let mut taken = BTreeSet::new();
+    let mut taken = HashSet::new();
     let mut name = |item: &str| {
         let stem = [".png", ".jpg", ".jpeg", ".bmp", ".dcm"].iter().find_map(|end| strip_end(item, end)).unwrap_or(item);
-        let candidates = [safe(stem), safe(item)].into_iter().chain((2..).map(|number| format!("{}-{number}", safe(item))));
-        let mut paths = candidates.map(|one| format!("{one}.{extension}"));
+        let numbered = (2..).map(|number| format!("{}-{number}", safe(item)));
+        let candidates = once_with(|| safe(stem)).chain(once_with(|| safe(item))).chain(numbered);
+        let mut paths = candidates.map(|one| one + "." + extension);
         // The numbers never end, so there is always a free one.
         paths.find(|path| taken.insert(path.to_lowercase())).unwrap_or_default()
     };
@@ -23,14 +25,17 @@ fn strip_end<'a>(name: &'a str, end: &str) -> Option<&'a str> {
 
 /// Letters, digits, `.`, `_`, `-` and inner slashes stay; no part is empty or starts with a dot.
 fn safe(name: &str) -> String {
-    let part = |part: &str| {
-        let mut kept: String = part.chars().map(|one| if one.is_alphanumeric() || "._-".contains(one) { one } else { '_' }).collect();
-        if kept.is_empty() || kept.starts_with('.') {
-            kept.insert(0, '_');
+    let mut kept = String::with_capacity(name.len() + 1);
+    for (place, part) in name.split('/').enumerate() {
+        if place > 0 {
+            kept.push('/');
         }
-        kept
-    };
-    name.split('/').map(part).collect::<Vec<_>>().join("/")
+        if part.is_empty() || part.starts_with('.') {
+            kept.push('_');
+        }
+        kept.extend(part.chars().map(|one| if one.is_alphanumeric() || "._-".contains(one) { one } else { '_' }));
+    }
+    kept
 }
 
 #[cfg(test)]

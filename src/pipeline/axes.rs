@@ -48,16 +48,15 @@ pub(crate) fn axis<'i>(name: &Spanned<Cow<'i, str>>, node: Node<'i>, problems: &
     if nodes.is_empty() {
         problems.push(Diagnostic::error(node.span(), format!("axis `{text}` has no values")));
     }
-    let read: Vec<AxisValue<'i>> = nodes.iter().filter_map(|node| axis_value(node, problems)).collect();
-    let mut values: Vec<AxisValue<'i>> = Vec::with_capacity(read.len());
+    let mut read: Vec<AxisValue<'i>> = Vec::with_capacity(nodes.len());
+    read.extend(nodes.iter().filter_map(|node| axis_value(node, problems)));
     let mut twice = |value: &AxisValue<'_>, first: &Range<usize>| {
         let twice = Diagnostic::error(value.node.span(), format!("axis `{text}` has the value `{}` twice", value.value));
         problems.push(twice.also(first.clone(), "first here"));
     };
     // Values that print alike can't be told apart in a task's name. Those of one type that do are equal.
     let of_one_type = read.windows(2).all(|pair| std::mem::discriminant(&pair[0].value) == std::mem::discriminant(&pair[1].value));
-    let (checked, read) = if of_one_type { (read, Vec::new()) } else { (Vec::new(), read) };
-    values.extend(checked);
+    let (mut values, read) = if of_one_type { (read, Vec::new()) } else { (Vec::with_capacity(read.len()), read) };
     let mut alike: HashMap<String, Range<usize>> = HashMap::with_capacity(read.len());
     for value in read {
         match alike.entry(value.value.to_string()) {

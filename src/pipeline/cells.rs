@@ -47,6 +47,9 @@ impl Relation {
 
     /// The combinations of these axes alone.
     pub(crate) fn project(&self, axes: &[usize]) -> Self {
+        if axes == self.axes {
+            return self.clone();
+        }
         let places = self.places(axes);
         Self::new(axes.to_vec(), self.cells.iter().map(|cell| at(cell, &places)).collect())
     }
@@ -54,7 +57,7 @@ impl Relation {
     /// All combinations of a cell of each that agree on the axes both have.
     pub(crate) fn join(&self, other: &Self) -> Self {
         let axes: Vec<usize> = self.axes.iter().chain(&other.axes).copied().collect::<BTreeSet<_>>().into_iter().collect();
-        if other.is_unit() {
+        if other.is_unit() || self == other {
             return self.clone();
         }
         if self.is_unit() {

@@ -7,7 +7,7 @@ use super::cells::{Cell, MOST, Relation, at};
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Document, Matcher, StageDecl};
 use super::wiring::{From, Wire, Wiring, reach};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// The cells of everything.
@@ -164,6 +164,9 @@ pub(crate) fn producer<'a>(wire: &Wire, cells: &'a Cells) -> &'a Relation {
 /// The cells that a wire gives its stage: those of its producer that the selectors leave, on the axes that flow.
 fn arriving(wire: &Wire, cells: &Cells) -> Relation {
     let relation = producer(wire, cells);
+    if wire.selection.fixed.is_empty() {
+        return relation.project(&wire.selection.flow);
+    }
     let chosen: Vec<Cell> = relation.cells.iter().filter(|cell| selected(wire, relation, cell)).cloned().collect();
     Relation { axes: relation.axes.clone(), cells: chosen }.project(&wire.selection.flow)
 }
@@ -176,7 +179,9 @@ fn selected(wire: &Wire, relation: &Relation, cell: &[u32]) -> bool {
 pub(crate) struct Arrivals {
     /// Axes of the stage whose values are looked up, in order, and how a value becomes one of the producer's axis.
     from: Vec<(usize, Option<Vec<Option<u32>>>)>,
-    found: HashMap<Cell, Vec<usize>>,
+    /// What is looked up, ascending, and the numbers of the producer's cells that have it.
+    values: Vec<Cell>,
+    numbers: Vec<usize>,
 }
 
 impl Arrivals {
@@ -191,11 +196,12 @@ impl Arrivals {
             wanted.push(*axis);
         }
         let places = relation.places(&wanted);
-        let mut found: HashMap<Cell, Vec<usize>> = HashMap::new();
-        for (number, cell) in relation.cells.iter().enumerate().filter(|(_, cell)| selected(wire, relation, cell)) {
-            found.entry(at(cell, &places)).or_default().push(number);
-        }
-        Self { from, found }
+        let chosen = relation.cells.iter().enumerate().filter(|(_, cell)| selected(wire, relation, cell));
+        let mut found: Vec<(Cell, usize)> = chosen.map(|(number, cell)| (at(cell, &places), number)).collect();
+        // They are ascending already where the first axes are looked up.
+        found.sort();
+        let (values, numbers) = found.into_iter().unzip();
+        Self { from, values, numbers }
     }
 
     /// Numbers of the producer's cells, in their order.
@@ -205,7 +211,10 @@ impl Arrivals {
             Some(values) => values[cell[*place] as usize],
         };
         let key: Option<Cell> = self.from.iter().map(value).collect();
-        key.and_then(|key| self.found.get(&key)).map_or(&[], Vec::as_slice)
+        let Some(key) = key else { return &[] };
+        let start = self.values.partition_point(|value| *value < key);
+        let count = self.values[start..].partition_point(|value| *value == key);
+        &self.numbers[start..start + count]
     }
 }
 

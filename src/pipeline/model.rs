@@ -1,7 +1,7 @@
 //! What a checked pipeline is: sources and tasks with every axis, reference and placeholder resolved.
 
 use crate::few::Few;
-use crate::stage::{Artifact, Configured, Coordinates, Kind, Needs, Role, show_coordinates};
+use crate::stage::{Artifact, Configured, Coordinates, Kind, Needs, Role, write_coordinates};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub struct Source {
     /// Where the path is written, in the pipeline's texts.
     pub span: Range<usize>,
     /// What it takes from another pipeline, instead of files at a path.
-    pub taken: Option<Taken>,
+    pub taken: Option<Box<Taken>>,
     /// Whether it holds people's data; of what is taken, whether it may.
     pub phi: bool,
     /// May be absent; what it feeds then counts as unconnected.
@@ -115,7 +115,14 @@ impl Task {
 }
 
 fn title(name: &str, cell: &Coordinates) -> String {
-    if cell.is_empty() { name.to_owned() } else { format!("{name}[{}]", show_coordinates(cell)) }
+    let mut title = String::with_capacity(name.len() + 2 + 24 * cell.len());
+    title.push_str(name);
+    if !cell.is_empty() {
+        title.push('[');
+        write_coordinates(cell, &mut title);
+        title.push(']');
+    }
+    title
 }
 
 /// What a task does.

@@ -91,7 +91,7 @@ impl<'a, 'i> Builder<'a, 'i> {
 
     /// Every task, each after those it needs.
     pub(crate) fn tasks(&mut self, problems: &mut Problems) -> Vec<Task> {
-        let mut tasks = Vec::new();
+        let mut tasks = Vec::with_capacity(self.cells.stages.iter().map(|relation| relation.cells.len()).sum());
         for number in self.wiring.order.iter().chain(&self.wiring.circular) {
             let stage = &self.wiring.stages[*number];
             if let Some(made) = StageBuilder::new(self, *number, stage, problems) {
@@ -187,7 +187,6 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
         let mut known: HashMap<Which, Option<Read>> = self.read_ahead();
         let mut commands: HashMap<Which, Arc<Command>> = HashMap::new();
         let cells = &self.builder.cells.stages[self.number].cells;
-        tasks.reserve(cells.len());
         for cell in cells {
             let coordinates = Arc::new(self.builder.coordinates(&self.stage.axes, cell));
             let which = self.which(cell);

@@ -86,7 +86,7 @@ impl Planner<'_> {
         let mut before = BTreeSet::new();
         let mut open = vec![id];
         while let Some(next) = open.pop() {
-            open.extend(self.inputs_of(next).into_iter().filter(|need| before.insert(*need)));
+            open.extend(self.inputs_of(next).filter(|need| before.insert(*need)));
         }
         before
     }

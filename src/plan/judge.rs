@@ -13,6 +13,9 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+/// What tasks have in common of their keys, once somebody asked; apart, since there may be as many as there are tasks.
+type Common = OnceLock<Box<KeyManifest>>;
+
 /// Where a part stands that is not one of several.
 static NOWHERE: Coordinates = Coordinates::new();
 
@@ -36,16 +39,16 @@ impl Planner<'_> {
 
     /// Looks a task up whose inputs are known; `None` while one is open.
     pub fn judge(&self, id: TaskId, outcomes: &[Outcome]) -> Result<Option<Judgement>> {
-        self.judge_in(id, &OnceLock::new(), outcomes)
+        self.judge_in(id, &Common::new(), outcomes)
     }
 
     /// Judges several tasks, in the pool where they are many; the answers are in their order.
     pub fn judge_all(&self, tasks: &[TaskId], outcomes: &[Outcome]) -> Vec<Result<Option<Judgement>>> {
-        let mut groups = vec![OnceLock::new()];
+        let mut groups = vec![Common::new()];
         let mut grouped: Vec<(TaskId, usize)> = Vec::with_capacity(tasks.len());
         for id in tasks {
             if grouped.last().is_some_and(|(last, _)| !self.are_alike(*last, *id)) {
-                groups.push(OnceLock::new());
+                groups.push(Common::new());
             }
             grouped.push((*id, groups.len() - 1));
         }
@@ -54,10 +57,10 @@ impl Planner<'_> {
     }
 
     /// Judges a task of a group that has this in common.
-    fn judge_in(&self, id: TaskId, common: &OnceLock<KeyManifest>, outcomes: &[Outcome]) -> Result<Option<Judgement>> {
+    fn judge_in(&self, id: TaskId, common: &Common, outcomes: &[Outcome]) -> Result<Option<Judgement>> {
         let shared = || match common.get() {
             Some(shared) => Ok(shared),
-            None => self.common(id).map(|made| common.get_or_init(|| made)),
+            None => self.common(id).map(|made| common.get_or_init(|| Box::new(made))),
         };
         let task = &self.pipeline.tasks[id.0];
         if let Action::Command(_) = task.action {

@@ -15,6 +15,7 @@ use crate::few::Few;
 use crate::stage::Coordinates;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::{BufWriter, Write as _};
 
 /// Raised when the engine itself changes what a stage sees.
 const FORMAT: u32 = 2;
@@ -143,9 +144,13 @@ impl<'a> KeyView<'a> {
 
     /// The key.
     pub(super) fn key(&self) -> Digest {
-        let mut bytes = Vec::with_capacity(1024);
+        // In pieces: that of a gather may have megabytes.
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = BufWriter::with_capacity(16 << 10, &mut hasher);
         serde_json::to_writer(&mut bytes, self).expect("a key manifest is maps, lists, numbers and strings");
-        Digest::of(&bytes)
+        bytes.flush().expect("what is hashed goes nowhere");
+        drop(bytes);
+        Digest(*hasher.finalize().as_bytes())
     }
 
     /// The manifest itself.

@@ -6,22 +6,27 @@ use crate::pipeline::{Pipeline, TaskId};
 use std::collections::BTreeSet;
 
 impl Planner<'_> {
-    /// The tasks that a task takes from, in order.
-    pub(super) fn inputs_of(&self, id: TaskId) -> Vec<TaskId> {
-        let mut inputs: Vec<TaskId> = self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task).collect();
-        inputs.sort_unstable();
-        inputs.dedup();
-        inputs
+    /// The tasks that a task takes from, as often as it does.
+    pub(super) fn inputs_of(&self, id: TaskId) -> impl Iterator<Item = TaskId> {
+        self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin_task)
+    }
+
+    /// Whether a task shows the ledger.
+    pub(super) fn shows_ledger(&self, id: TaskId) -> bool {
+        self.filled_ports(id).any(|port| port == LEDGER)
+    }
+
+    /// Those that must have ended before a task that shows the ledger.
+    pub(super) fn testers_before(&self, id: TaskId) -> impl Iterator<Item = TaskId> {
+        let testers = self.shows_ledger(id).then(|| self.testers.get_or_init(|| self.testers()));
+        testers.into_iter().flatten().copied()
     }
 
     /// The tasks that a task takes from, and those that must have ended because it shows the ledger; in order.
     pub fn needs_of(&self, id: TaskId) -> Vec<TaskId> {
-        let mut needs = self.inputs_of(id);
-        if self.filled_ports(id).any(|port| port == LEDGER) {
-            needs.extend(self.testers.get_or_init(|| self.testers()));
-            needs.sort_unstable();
-            needs.dedup();
-        }
+        let mut needs: Vec<TaskId> = self.inputs_of(id).chain(self.testers_before(id)).collect();
+        needs.sort_unstable();
+        needs.dedup();
         needs
     }
 
@@ -30,8 +35,7 @@ impl Planner<'_> {
         // In the pipeline's order each follows what it takes from; what shows the ledger, and what follows that, comes last.
         let mut late = BTreeSet::new();
         for id in &self.wanted {
-            let needs = self.inputs_of(*id);
-            if self.filled_ports(*id).any(|port| port == LEDGER) || needs.iter().any(|need| late.contains(need)) {
+            if self.shows_ledger(*id) || (!late.is_empty() && self.inputs_of(*id).any(|need| late.contains(&need))) {
                 late.insert(*id);
             }
         }

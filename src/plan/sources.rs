@@ -6,13 +6,16 @@ use super::FEW;
 use super::sidecar::{Beside, set_apart};
 use crate::content::{Digest, FileRef, Level, Tree};
 use crate::pipeline::{Origin, Source, Taken, TaskId};
-use crate::store::sources::{Found, walk};
-use crate::store::{Hashed, Stamp, Store, Unreadable};
+use crate::store::sources::{Found, walk, walk_next};
+use crate::store::{Hashed, Looker, Stamp, Store, Unreadable};
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// So many files of a source are worth sharing out in the pool.
+const MANY: usize = 1024;
 
 /// The files of a source as they were when it was looked at.
 pub(super) struct SourceTree {
@@ -45,7 +48,7 @@ enum Looked {
     Nothing,
     /// Files, and the sidecars that were among them.
     Files(Vec<Found>, Vec<PathBuf>),
-    Taken(SourceTree),
+    Taken(Box<SourceTree>),
 }
 
 /// Looks at those of the sources that are to be `read`: none of the others, and of those where nothing is at the path or nothing is left of
@@ -57,13 +60,16 @@ pub(super) fn look(
     read: &[bool],
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Vec<Option<SourceTree>>> {
-    let find = |(source, read): (&Source, &bool)| if *read { Looked::at(store, root, source) } else { Ok(Looked::Nothing) };
+    let find = |looker: &mut Looker, (source, read): (&Source, &bool)| match read {
+        true => Looked::at(store, root, source, looker),
+        false => Ok(Looked::Nothing),
+    };
     let beside = Beside::default();
     // A folder with thousands of files takes as long to list as the files to look at: one thread lists, the others look.
     let mut folders: Vec<&str> = sources.iter().zip(read).filter(|(_, read)| **read).filter_map(|(source, _)| folder_of(source)).collect();
     folders.dedup();
     let list = || folders.iter().for_each(|folder| drop(beside.folder(root, &root.join(folder))));
-    let find_all = || sources.par_iter().zip(read).with_min_len(FEW).map(find).collect::<Result<Vec<Looked>>>();
+    let find_all = || sources.par_iter().zip(read).with_min_len(FEW).map_init(Looker::default, find).collect::<Result<Vec<Looked>>>();
     let looked = rayon::join(list, find_all).1?;
     let files: Vec<(&Path, Option<Stamp>)> =
         looked.iter().flat_map(Looked::files).map(|found| (found.place.as_path(), found.stamp)).collect();
@@ -77,7 +83,7 @@ pub(super) fn look(
     }
     let make = |((looked, hashed), source): ((Looked, &[Hashed]), &Source)| match looked {
         Looked::Nothing => Ok(None),
-        Looked::Taken(taken) => Ok(Some(taken)),
+        Looked::Taken(taken) => Ok(Some(*taken)),
         Looked::Files(files, among) => SourceTree::of_files(root, source, files, hashed, among, &beside).map(Some),
     };
     with_digests.into_par_iter().zip(sources).with_min_len(FEW).map(make).collect()
@@ -89,14 +95,14 @@ fn folder_of(source: &Source) -> Option<&str> {
 }
 
 impl Looked {
-    fn at(store: &Store, root: &Path, source: &Source) -> Result<Self> {
+    fn at(store: &Store, root: &Path, source: &Source, looker: &mut Looker) -> Result<Self> {
         if let Some(taken) = &source.taken {
             let tree = taken_tree(store, taken)?;
             return Ok(tree.map_or(Self::Nothing, |(key, Tree { files, level })| {
-                Self::Taken(SourceTree::new(files.into_iter().collect(), level, Vec::new(), BTreeSet::from([key])))
+                Self::Taken(Box::new(SourceTree::new(files.into_iter().collect(), level, Vec::new(), BTreeSet::from([key]))))
             }));
         }
-        let Some(files) = walk(root, &source.path).with_context(|| format!("source `{}`", source.title()))? else {
+        let Some(files) = walk_next(looker, root, &source.path).with_context(|| format!("source `{}`", source.title()))? else {
             return Ok(Self::Nothing);
         };
         let (files, among) = set_apart(source, files);
@@ -117,7 +123,10 @@ impl SourceTree {
         let file = |(Found { name, place, .. }, hashed): (Found, &Hashed)| {
             (name, FileRef { digest: hashed.digest, size: hashed.size, place: place.into() })
         };
-        let files: Vec<(String, FileRef)> = files.into_iter().zip(hashed).map(file).collect();
+        let files: Vec<(String, FileRef)> = match files.len() < MANY {
+            true => files.into_iter().zip(hashed).map(file).collect(),
+            false => files.into_par_iter().zip(hashed).with_min_len(MANY).map(file).collect(),
+        };
         let (level, keys) = beside.apply(root, source, among, &files)?;
         Ok(Self::new(files, level, stamps, keys))
     }
@@ -173,16 +182,15 @@ impl SourceTree {
 
     /// What a message says of the first file that moved since the source was looked at, or came since.
     pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source) -> Option<String> {
-        let moved = store.moved(self.files.iter().map(|(_, file)| &*file.place.file).zip(&self.stamps));
+        let look = || store.moved(self.files.iter().map(|(_, file)| &*file.place.file).zip(&self.stamps));
+        let walk = || source.taken.is_none().then(|| walk(root, &source.path));
+        let (moved, walked) = rayon::join(look, walk);
         if let Some(first) = moved.first() {
             let (path, _) = self.files.iter().find(|(_, file)| *file.place.file == **first)?;
             return Some(format!("{} changed", self.tree().shown(path)));
         }
-        if source.taken.is_some() {
-            return None;
-        }
         // A file that stands in the way of the walk is one that came, or is about to go again.
-        let Ok(walked) = walk(root, &source.path) else { return Some("what it holds changed".to_owned()) };
+        let Ok(walked) = walked? else { return Some("what it holds changed".to_owned()) };
         let (files, _) = set_apart(source, walked.unwrap_or_default());
         let added = files.iter().find(|file| self.file(&file.name).is_none())?;
         Some(format!("{} was added", self.tree().shown(&added.name)))

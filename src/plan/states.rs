@@ -4,7 +4,7 @@ use super::reason::Reason;
 use super::{Judgement, Outcome, Planner, State, origin};
 use crate::pipeline::TaskId;
 use anyhow::Result;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Wanted tasks in the pipeline's order.
 type States = Vec<(TaskId, State)>;
@@ -18,7 +18,7 @@ impl Planner<'_> {
     /// The same, with what is known of each task of the pipeline.
     pub fn plan_with_outcomes(&self, effects: &BTreeSet<TaskId>) -> Result<(States, Vec<Outcome>)> {
         let mut outcomes = vec![Outcome::Open; self.pipeline.tasks.len()];
-        let mut states: BTreeMap<TaskId, State> = BTreeMap::new();
+        let mut states: Vec<Option<State>> = vec![None; self.pipeline.tasks.len()];
         for wave in self.waves() {
             for (id, judged) in wave.iter().zip(self.judge_all(&wave, &outcomes)) {
                 let task = &self.pipeline.tasks[id.0];
@@ -31,17 +31,18 @@ impl Planner<'_> {
                         State::Cached
                     }
                 };
-                states.insert(*id, state);
+                states[id.0] = Some(state);
             }
         }
         self.revive(&mut states, &outcomes)?;
-        Ok((states.into_iter().collect(), outcomes))
+        let state = |id: &TaskId| states[id.0].take().map(|state| (*id, state));
+        Ok((self.wanted.iter().filter_map(state).collect(), outcomes))
     }
 
     /// A task that waits for effects, or for tasks that run first.
-    fn undecided(&self, id: TaskId, states: &BTreeMap<TaskId, State>, outcomes: &[Outcome]) -> State {
+    fn undecided(&self, id: TaskId, states: &[Option<State>], outcomes: &[Outcome]) -> State {
         let needs = self.needs_of(id);
-        let effects = needs.iter().filter_map(|need| match states.get(need) {
+        let effects = needs.iter().filter_map(|need| match &states[need.0] {
             Some(State::Waiting(effects)) => Some(effects),
             _ => None,
         });
@@ -60,7 +61,7 @@ impl Planner<'_> {
         let mut place = vec![0; self.pipeline.tasks.len()];
         order.iter().enumerate().for_each(|(at, id)| place[id.0] = at + 1);
         for id in order {
-            let last_need = self.needs_of(id).iter().map(|need| place[need.0]).max().unwrap_or(0);
+            let last_need = self.inputs_of(id).chain(self.testers_before(id)).map(|need| place[need.0]).max().unwrap_or(0);
             match waves.last_mut().filter(|wave| last_need < place[wave[0].0]) {
                 Some(wave) => wave.push(id),
                 None => waves.push(vec![id]),
@@ -70,16 +71,16 @@ impl Planner<'_> {
     }
 
     /// A cached task whose bytes are gone must run again where a task that runs needs them.
-    fn revive(&self, states: &mut BTreeMap<TaskId, State>, outcomes: &[Outcome]) -> Result<()> {
+    fn revive(&self, states: &mut [Option<State>], outcomes: &[Outcome]) -> Result<()> {
         for id in self.wanted.iter().rev() {
-            if !matches!(states.get(id), Some(State::Run(_))) {
+            if !matches!(states[id.0], Some(State::Run(_))) {
                 continue;
             }
             for (need, port) in self.pipeline.tasks[id.0].inputs.values().flatten().filter_map(origin) {
                 let Outcome::Known(known) = &outcomes[need.0] else { continue };
                 let output = known.output(port)?;
-                if matches!(states.get(&need), Some(State::Cached)) && self.store.tree(&output.manifest, output.level)?.is_none() {
-                    states.insert(need, State::Run(vec![Reason::Gone { needed_by: self.pipeline.tasks[id.0].title() }]));
+                if matches!(states[need.0], Some(State::Cached)) && self.store.tree(&output.manifest, output.level)?.is_none() {
+                    states[need.0] = Some(State::Run(vec![Reason::Gone { needed_by: self.pipeline.tasks[id.0].title() }]));
                 }
             }
         }

@@ -172,16 +172,15 @@ impl Planner<'_> {
     /// Tasks that meet test data and must have ended before a task that shows the ledger is judged: else what it shows would depend on
     /// who was first. Those that follow from such a task are not among them.
     pub(super) fn testers(&self) -> BTreeSet<TaskId> {
-        let shows = |id: &TaskId| self.filled_ports(*id).any(|port| port == LEDGER);
-        if !self.wanted.iter().any(shows) {
+        if !self.wanted.iter().any(|id| self.shows_ledger(*id)) {
             return BTreeSet::new();
         }
         let mut after: BTreeSet<TaskId> = BTreeSet::new();
         let mut testers = BTreeSet::new();
         // Each task stands after those it needs.
         for id in &self.wanted {
-            let follows = self.inputs_of(*id).iter().any(|need| after.contains(need));
-            if follows || shows(id) {
+            let follows = !after.is_empty() && self.inputs_of(*id).any(|need| after.contains(&need));
+            if follows || self.shows_ledger(*id) {
                 after.insert(*id);
             } else if self.meets_test_data(*id) {
                 testers.insert(*id);

@@ -73,7 +73,7 @@ struct Waiting {
 impl<'s> Items<'s> {
     pub(super) fn new(store: &'s Store, what: &What, reads: &[String], items: &[Item], whole: &Inputs, anew: bool) -> Self {
         let prefix = prefix(what, whole);
-        let keys = items.iter().map(|item| key(&prefix, reads, item)).collect();
+        let keys = items.par_iter().with_min_len(64).map(|item| key(&prefix, reads, item)).collect();
         Self { store, keys, waiting: Mutex::new(Waiting { results: Vec::new(), since: Instant::now() }), anew }
     }
 

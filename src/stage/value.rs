@@ -20,8 +20,14 @@ pub type Coordinates = Few<String, Value>;
 /// `backbone=vgg16,seed=1`, or nothing for no coordinates.
 pub fn show_coordinates(coordinates: &Coordinates) -> String {
     let mut text = String::with_capacity(24 * coordinates.len());
-    for (axis, value) in coordinates {
-        if !text.is_empty() {
+    write_coordinates(coordinates, &mut text);
+    text
+}
+
+/// The same, at the end of a text.
+pub fn write_coordinates(coordinates: &Coordinates, text: &mut String) {
+    for (place, (axis, value)) in coordinates.into_iter().enumerate() {
+        if place > 0 {
             text.push(',');
         }
         text.push_str(axis);
@@ -31,7 +37,6 @@ pub fn show_coordinates(coordinates: &Coordinates) -> String {
             other => drop(write!(text, "{other}")),
         }
     }
-    text
 }
 
 impl Value {

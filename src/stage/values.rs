@@ -21,7 +21,11 @@ pub struct Values {
 impl Values {
     /// The value of a column; none where the row has no such column.
     pub fn get(&self, column: &str) -> Option<&str> {
-        self.columns.binary_search_by(|name| name.as_str().cmp(column)).ok().map(|at| self.at(at))
+        self.place(column).map(|at| self.at(at))
+    }
+
+    fn place(&self, column: &str) -> Option<usize> {
+        self.columns.binary_search_by(|name| name.as_str().cmp(column)).ok()
     }
 
     /// Every column and its value.
@@ -36,7 +40,13 @@ impl Values {
 
     /// Gives a column a value.
     pub fn set(&mut self, column: &str, value: &str) {
-        self.extend([(column, value)]);
+        let Some(at) = self.place(column) else { return self.extend([(column, value)]) };
+        let end = self.ends[at] as usize;
+        let start = end - self.at(at).len();
+        let text = [&self.text[..start], value, &self.text[end..]].concat();
+        let (old, new) = (length(&self.text), length(&text));
+        self.ends[at..].iter_mut().for_each(|end| *end = *end - old + new);
+        self.text = text.into();
     }
 
     /// Gives several columns values.
@@ -57,10 +67,14 @@ impl Values {
         let mut ends = Vec::with_capacity(values.len());
         for value in values.values() {
             text.push_str(value);
-            ends.push(u32::try_from(text.len()).expect("a row is shorter than 4 GiB"));
+            ends.push(length(&text));
         }
         Self { columns: shared(values), text: text.into(), ends: ends.into() }
     }
+}
+
+fn length(text: &str) -> u32 {
+    u32::try_from(text.len()).expect("a row is shorter than 4 GiB")
 }
 
 /// The columns of these values, the same for every row that has them.
@@ -135,6 +149,11 @@ mod tests {
             let mut values: Values = first.iter().collect();
             values.extend(second);
             prop_assert!(values.iter().eq(expected.iter().map(|(column, value)| (column.as_str(), value.as_str()))));
+            if let Some(column) = expected.keys().next().cloned() {
+                values.set(&column, "other");
+                expected.insert(column, "other".to_owned());
+                prop_assert!(values.iter().eq(expected.iter().map(|(column, value)| (column.as_str(), value.as_str()))));
+            }
             prop_assert!(values.columns().eq(expected.keys().map(String::as_str)));
             prop_assert!(["a", "e", "x"].iter().all(|column| values.get(column) == expected.get(*column).map(String::as_str)));
             let text = serde_json::to_string(&values).unwrap();

@@ -7,7 +7,6 @@ use crate::stage::{Artifact, Aside, Each, Inputs, Item, ItemFile, Items, Made, M
 use anyhow::{Context as _, Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads PNG, JPEG and BMP pictures that a table (CSV or TSV) names, one row per picture.
 ///
@@ -154,11 +153,13 @@ pub(super) fn made(from: &ItemFile, png: Vec<u8>, mut row: Vec<(String, String)>
 
 /// Names each row's only file after its item; an item's rows of several outputs give files of the same name.
 pub(super) fn name_files(rows: &mut [Row]) {
-    let items: BTreeSet<String> = rows.iter().map(|row| row.item.clone()).collect();
-    let names = file_names(items.iter().map(String::as_str), "png");
-    let names: BTreeMap<&String, String> = items.iter().zip(names).collect();
-    for row in rows {
-        let name = &names[&row.item];
+    let mut items: Vec<&str> = rows.iter().map(|row| row.item.as_str()).collect();
+    items.sort_unstable();
+    items.dedup();
+    let names = file_names(items.iter().copied(), "png");
+    let places: Vec<usize> = rows.iter().map(|row| items.partition_point(|item| *item < row.item.as_str())).collect();
+    for (row, place) in rows.iter_mut().zip(places) {
+        let name = &names[place];
         for (path, _) in &mut row.files {
             path.clone_from(name);
         }

@@ -2,7 +2,7 @@
 //!
 //! The index keeps them in one piece, which holds as long as no pack has grown, come or gone, and no journal has brought other keys.
 
-use super::pack::{Spot, open_packs};
+use super::pack::{OpenPacks, Spot};
 use super::records::{OutputRecord, Record};
 use super::{Store, lock};
 use crate::content::{Digest, Level};
@@ -30,6 +30,14 @@ impl Foreseen {
         self.read().get(key).cloned()
     }
 
+    fn add(&self, records: Records) {
+        let mut known = self.write();
+        match known.is_empty() {
+            true => *known = records,
+            false => known.extend(records),
+        }
+    }
+
     /// There may be more under this key by now.
     pub(super) fn forget(&self, key: &Digest) {
         if self.read().contains_key(key) {
@@ -50,10 +58,14 @@ impl Store {
     /// Reads what is at hand of what a run of a pipeline will ask for: the memo of hashed files, and records that the index keeps. To be done
     /// beside other things; what fails is met again by who asks.
     pub fn prefetch(&self, pipeline: &str) {
-        drop(self.memo());
+        self.read_early(pipeline);
+        self.read_memo_early();
+    }
+
+    fn read_early(&self, pipeline: &str) {
         let (Ok(()), Ok(Some(packs))) = (self.catch_up(pipeline), self.packs.digest()) else { return };
         if let Some(records) = self.kept_records(pipeline, &packs) {
-            self.foreseen.write().extend(records);
+            self.foreseen.add(records);
             *lock(&self.foreseen.early) = Some((pipeline.to_owned(), packs));
         }
     }
@@ -81,7 +93,7 @@ impl Store {
                 records
             }
         };
-        self.foreseen.write().extend(records);
+        self.foreseen.add(records);
         Ok(())
     }
 
@@ -94,10 +106,10 @@ impl Store {
         for (key, spot) in self.packs.last_records(pipeline).map_err(|error| self.trouble(error))? {
             spots.entry(key).or_default().push(spot);
         }
-        let files = open_packs(spots.values().flatten());
-        let bytes = |spot: &Spot| spot.read_from(files.get(&spot.file).and_then(Option::as_ref));
+        let packs = OpenPacks::of(spots.values().flatten());
+        let bytes = |spot: &Spot| spot.read_from(packs.get(spot));
         // A pack that is gone was written anew meanwhile: who asks finds what it held.
-        let is_there = |spot: &Spot| files.get(&spot.file).is_some_and(Option::is_some);
+        let is_there = |spot: &Spot| packs.get(spot).is_some();
         let spots: Vec<(Digest, Vec<Spot>)> = spots.into_iter().filter(|(_, spots)| spots.iter().all(is_there)).collect();
         // What cannot be read is met again, and told, by who asks for it.
         let read = |(key, spots): (Digest, Vec<Spot>)| self.read_records(&key, spots, &bytes).ok().map(|records| (key, records));

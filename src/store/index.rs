@@ -9,8 +9,9 @@ mod people;
 
 pub(super) use people::{Name, Row};
 
-use super::memo::{Memo, Stamp};
+use super::memo::Memo;
 use super::pack::Tag;
+use super::stamp::Stamp;
 use super::{files, lock};
 use crate::content::Digest;
 use rusqlite::{Connection, ErrorCode, Transaction, params};
@@ -75,6 +76,8 @@ impl Index {
     /// Everything that was hashed, by device and inode.
     pub(super) fn read_memo(&self) -> Memo {
         let read = |connection: &mut Connection| {
+            let count: i64 = connection.query_row("SELECT count(*) FROM memo", [], |row| row.get(0))?;
+            let mut memo = Memo::with_capacity(usize::try_from(count).unwrap_or_default());
             let mut statement = connection.prepare("SELECT device, inode, size, modified, changed, digest FROM memo")?;
             let rows = statement.query_map([], |row| {
                 let stamp = Stamp {
@@ -86,7 +89,11 @@ impl Index {
                 };
                 Ok(((stamp.device, stamp.inode), (stamp, Digest(row.get(5)?))))
             })?;
-            rows.collect()
+            for row in rows {
+                let (file, known) = row?;
+                memo.insert(file, known);
+            }
+            Ok(memo)
         };
         self.with(read).unwrap_or_default()
     }

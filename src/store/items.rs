@@ -3,12 +3,16 @@
 //! Knows an item's result as bytes only; `run` says what is in them.
 
 use super::Store;
-use super::pack::{Spot, Tag, open_packs};
+use super::pack::{OpenPacks, Spot, Tag};
 use super::packs::TRIES;
 use crate::content::Digest;
 use anyhow::Result;
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::io;
+
+/// So many results that lie side by side are read at once.
+const TOGETHER: usize = 256;
 
 impl Store {
     /// What items with these keys gave, where they did.
@@ -16,14 +20,13 @@ impl Store {
         let mut tries = TRIES;
         loop {
             let found = self.packs.find_all(Tag::Item, keys).map_err(|error| self.trouble(error))?;
-            let all = found.len();
-            let files = open_packs(found.values().flatten());
-            let read = |(key, spots): (Digest, Vec<Spot>)| {
-                let from = |spot: &Spot| spot.read_from(files.get(&spot.file).and_then(Option::as_ref));
-                let bytes = spots.first().map_or(Ok(None), from);
-                bytes.map(|bytes| bytes.map(|bytes| (key, bytes))).map_err(|error| self.trouble(error)).transpose()
-            };
-            let read = found.into_par_iter().filter_map(read).collect::<Result<HashMap<Digest, Vec<u8>>>>()?;
+            let mut spots: Vec<(Digest, Spot)> =
+                found.into_iter().filter_map(|(key, spots)| Some((key, spots.into_iter().next()?))).collect();
+            spots.par_sort_unstable_by(|(_, one), (_, other)| (&*one.file, one.at).cmp(&(&*other.file, other.at)));
+            let packs = OpenPacks::of(spots.iter().map(|(_, spot)| spot));
+            let read = spots.par_chunks(TOGETHER).map(|spots| packs.read(spots)).collect::<io::Result<Vec<_>>>();
+            let (all, read) = (spots.len(), read.map_err(|error| self.trouble(error))?);
+            let read: HashMap<Digest, Vec<u8>> = read.into_iter().flatten().collect();
             tries -= 1;
             if read.len() == all || tries == 0 {
                 return Ok(read);

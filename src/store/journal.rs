@@ -200,6 +200,11 @@ impl RunLog {
         &self.id
     }
 
+    /// Makes room for so many tasks.
+    pub fn expect(&self, tasks: usize) {
+        lock(&self.inner).last.reserve(tasks);
+    }
+
     /// Says that a task's result was known. May be lost by a kill until [`RunLog::flush`]: thousands of such tasks are written together.
     pub fn cached(&self, task: String, kind: &str, key: Digest) {
         lock(&self.inner).last.push(Last { task, kind: kind.to_owned(), key });

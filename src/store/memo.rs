@@ -2,18 +2,17 @@
 //!
 //! The memory answers where device, inode, size, mtime and ctime are as they were. It never enters a key.
 
-use super::Store;
 use super::hash::hash;
+use super::stamp::{Looker, Stamp};
+use super::{Store, lock};
 use crate::content::Digest;
 use anyhow::Result;
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLockReadGuard};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file last changed less than this before it was read is hashed again next time.
@@ -25,20 +24,6 @@ const YOUNG: Duration = Duration::from_secs(3);
 const TRIES: usize = 3;
 /// So few files are not shared out in the pool.
 const FEW: usize = 64;
-
-/// What tells, without reading it, that a file is the one it was. Times in nanoseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Device and inode.
-    pub device: u64,
-    pub inode: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Last change of the bytes, as it says; can be set back.
-    pub modified: i64,
-    /// Last change of bytes or attributes; cannot be set.
-    pub changed: i64,
-}
 
 /// What was hashed, by device and inode.
 pub(super) type Memo = HashMap<(u64, u64), (Stamp, Digest)>;
@@ -67,22 +52,6 @@ pub struct Unreadable {
 }
 
 impl Stamp {
-    /// The stamp of the file at `path`, links followed.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|file| Self::from(&file))
-    }
-
-    pub(super) fn from(file: &fs::Metadata) -> Self {
-        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-        Self {
-            device: file.dev(),
-            inode: file.ino(),
-            size: file.size(),
-            modified: nanoseconds(file.mtime(), file.mtime_nsec()),
-            changed: nanoseconds(file.ctime(), file.ctime_nsec()),
-        }
-    }
-
     /// Whether the file may change after `moment` without a change of stamp.
     fn is_young(&self, moment: SystemTime) -> bool {
         let limit = moment.checked_sub(YOUNG).and_then(|limit| limit.duration_since(UNIX_EPOCH).ok()).map_or(0, |limit| limit.as_nanos());
@@ -102,74 +71,72 @@ impl Store {
     /// The same of files that were looked at just now, with what was seen of them.
     pub fn hash_found(&self, files: &[(&Path, Option<Stamp>)], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Hashed>> {
         let failed = |at: usize, error: &io::Error| Unreadable { at, of: files.len(), reason: error.to_string() };
-        let stamp = |(at, (path, seen)): (usize, &(&Path, Option<Stamp>))| match seen {
-            Some(seen) => Ok(*seen),
-            None => Stamp::of(path).map_err(|error| failed(at, &error)),
+        // Not locked meanwhile: a thread of the pool may take up other work that adds to it.
+        let memo = self.memo();
+        let look = |looker: &mut Looker, (at, (path, seen)): (usize, &(&Path, Option<Stamp>))| {
+            let stamp = seen.map_or_else(|| looker.stamp(path), Ok).map_err(|error| failed(at, &error))?;
+            let before = memo.get(&(stamp.device, stamp.inode)).filter(|(before, _)| *before == stamp);
+            Ok((stamp, before.map(|(_, digest)| *digest)))
         };
-        let stamps: Vec<Stamp> = files.par_iter().with_min_len(FEW).enumerate().map(stamp).collect::<Result<_, Unreadable>>()?;
-        let mut answer: Vec<Option<Hashed>> = vec![None; files.len()];
-        let mut missing = Vec::new();
-        {
-            let memo = self.memo();
-            let memo = memo.as_ref();
-            for (at, stamp) in stamps.iter().enumerate() {
-                match memo.and_then(|memo| memo.get(&(stamp.device, stamp.inode))) {
-                    Some((known, digest)) if known == stamp => {
-                        answer[at] = Some(Hashed { digest: *digest, size: stamp.size, stamp: *stamp });
-                    }
-                    _ => missing.push(at),
-                }
-            }
-        }
+        let looked = files.par_iter().with_min_len(FEW).enumerate().map_init(Looker::default, look);
+        let known: Vec<(Stamp, Option<Digest>)> = looked.collect::<Result<_, Unreadable>>()?;
+        drop(memo);
+        let missing: Vec<usize> = (0..files.len()).filter(|at| known[*at].1.is_none()).collect();
+        let mut anew = Vec::new();
         if !missing.is_empty() {
-            let total = missing.iter().map(|at| stamps[*at].size).sum();
+            let total = missing.iter().map(|at| known[*at].0.size).sum();
             let done = AtomicU64::new(0);
             progress(0, total);
             let read = |bytes: u64| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
-            let hashed: Result<Vec<(usize, Hashed, Trust)>, Unreadable> = missing
-                .into_par_iter()
-                .map(|at| {
-                    let (hashed, trust) = hash_still(files[at].0, &read).map_err(|error| failed(at, &error))?;
-                    Ok((at, hashed, trust))
-                })
-                .collect();
-            self.remember(&hashed?, &mut answer);
+            let hash = |at: usize| hash_still(files[at].0, &read).map_err(|error| failed(at, &error));
+            let hashed = missing.into_par_iter().map(hash).collect::<Result<Vec<(Hashed, Trust)>, Unreadable>>()?;
+            self.remember(&hashed);
+            anew = hashed;
         }
-        Ok(answer.into_iter().flatten().collect())
+        let mut anew = anew.into_iter().map(|(hashed, _)| hashed);
+        let answer = |(stamp, digest): (Stamp, Option<Digest>)| match digest {
+            Some(digest) => Some(Hashed { digest, size: stamp.size, stamp }),
+            None => anew.next(),
+        };
+        Ok(known.into_iter().filter_map(answer).collect())
     }
 
     /// Of `files` with the stamps they had, those that changed or went since.
     pub fn moved<'a>(&self, files: impl IntoIterator<Item = (&'a Path, &'a Stamp)>) -> Vec<&'a Path> {
         let files: Vec<(&Path, &Stamp)> = files.into_iter().collect();
-        let moved = |(path, stamp): &(&'a Path, &Stamp)| !Stamp::of(path).is_ok_and(|now| now == **stamp);
+        let moved =
+            |looker: &mut Looker, (path, stamp): (&'a Path, &Stamp)| (!looker.stamp(path).is_ok_and(|now| now == *stamp)).then_some(path);
         // Who has few does not wait for the pool.
         match files.len() <= FEW {
-            true => files.into_iter().filter(moved).map(|(path, _)| path).collect(),
-            false => files.into_par_iter().with_min_len(FEW).filter(moved).map(|(path, _)| path).collect(),
-        }
-    }
-
-    /// What was hashed, read from the index by who asks first.
-    pub(super) fn memo(&self) -> RwLockReadGuard<'_, Option<Memo>> {
-        let known = self.memo.read().unwrap_or_else(PoisonError::into_inner);
-        if known.is_some() {
-            return known;
-        }
-        drop(known);
-        self.memo.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.index.read_memo());
-        self.memo.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn remember(&self, hashed: &[(usize, Hashed, Trust)], answer: &mut [Option<Hashed>]) {
-        let mut trusted = Vec::new();
-        for (at, hashed, trust) in hashed {
-            answer[*at] = Some(*hashed);
-            if *trust == Trust::Later {
-                trusted.push((hashed.stamp, hashed.digest));
+            true => {
+                let mut looker = Looker::default();
+                files.into_iter().filter_map(|file| moved(&mut looker, file)).collect()
             }
+            false => files.into_par_iter().with_min_len(FEW).map_init(Looker::default, moved).flatten_iter().collect(),
         }
+    }
+
+    /// What was hashed: read from the index by who asks first, or before that.
+    pub(super) fn memo(&self) -> Arc<Memo> {
+        if let Some(known) = &*self.memo.read().unwrap_or_else(PoisonError::into_inner) {
+            return known.clone();
+        }
+        let early = || lock(&self.early_memo).take()?.join().ok();
+        let read = || Arc::new(early().unwrap_or_else(|| self.index.read_memo()));
+        self.memo.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(read).clone()
+    }
+
+    /// Has it read beside what else is to be done before somebody asks.
+    pub(super) fn read_memo_early(&self) {
+        let index = self.index.clone();
+        *lock(&self.early_memo) = std::thread::Builder::new().spawn(move || index.read_memo()).ok();
+    }
+
+    fn remember(&self, hashed: &[(Hashed, Trust)]) {
+        let trusted = hashed.iter().filter(|(_, trust)| *trust == Trust::Later);
+        let trusted: Vec<(Stamp, Digest)> = trusted.map(|(hashed, _)| (hashed.stamp, hashed.digest)).collect();
         if let Some(memo) = &mut *self.memo.write().unwrap_or_else(PoisonError::into_inner) {
-            memo.extend(trusted.iter().map(|(stamp, digest)| ((stamp.device, stamp.inode), (*stamp, *digest))));
+            Arc::make_mut(memo).extend(trusted.iter().map(|(stamp, digest)| ((stamp.device, stamp.inode), (*stamp, *digest))));
         }
         self.index.write_memo(&trusted);
     }
@@ -200,6 +167,7 @@ fn hash_still(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Hashed, Trust)> {
 mod tests {
     use super::super::tests::new_store;
     use super::*;
+    use std::fs;
     use std::io::Write as _;
 
     fn write(path: &Path, bytes: &[u8]) {
@@ -235,8 +203,8 @@ mod tests {
         let stamp = Stamp::of(&path).unwrap();
         // A digest that no reading could give shows where the answer comes from.
         let wrong = Hashed { digest: Digest::of(b"from the memo"), size: 3, stamp };
-        *store.memo.write().unwrap() = Some(Memo::new());
-        store.remember(&[(0, wrong, Trust::Later)], &mut [None]);
+        *store.memo.write().unwrap() = Some(Arc::default());
+        store.remember(&[(wrong, Trust::Later)]);
         assert_eq!(digest(&store, &path), wrong.digest);
         // And from the index, in another process.
         let again = Store::open(store.root(), &folder.path().join("index")).unwrap();
@@ -259,7 +227,7 @@ mod tests {
         let path = folder.path().join("x");
         write(&path, b"one");
         digest(&store, &path);
-        assert!(store.memo().as_ref().unwrap().is_empty() && store.index.read_memo().is_empty());
+        assert!(store.memo().is_empty() && store.index.read_memo().is_empty());
         let stamp = Stamp::of(&path).unwrap();
         let changed = UNIX_EPOCH + Duration::from_nanos(stamp.modified.max(stamp.changed).cast_unsigned());
         assert!(stamp.is_young(changed) && stamp.is_young(changed + YOUNG));

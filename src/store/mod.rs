@@ -45,6 +45,7 @@ mod runs;
 mod session;
 mod size;
 pub mod sources;
+mod stamp;
 mod subjects;
 mod trees;
 mod verify;
@@ -56,12 +57,13 @@ pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
 pub use journal::{RunLog, RunTask};
 pub use ledger::{Ledger, Meeting, Met};
 pub use live::{Left, Live, Started, left_at, start_of};
-pub use memo::{Hashed, Stamp, Unreadable};
+pub use memo::{Hashed, Unreadable};
 pub use names::{NamedRun, check_name};
 pub use records::{Accepted, OutputRecord, Published, Record};
 pub use runs::Run;
 pub use session::Scratch;
 pub use size::{Amount, Size};
+pub use stamp::{Looker, Stamp};
 pub use subjects::{Trace, Traces};
 pub use verify::{Finding, Repaired, Verified};
 
@@ -79,6 +81,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
 
 const VERSION: &str = "tomograph store 2, BLAKE3\n";
 const FOLDERS: [&str; 7] = ["blobs", "packs", "tmp", "runs", "names", "logs", "state"];
@@ -98,7 +101,9 @@ pub struct Store {
     claims: Mutex<Option<fs::File>>,
     foreseen: Foreseen,
     index: Arc<Index>,
-    memo: RwLock<Option<Memo>>,
+    memo: RwLock<Option<Arc<Memo>>>,
+    /// Reads the memo, until somebody asks.
+    early_memo: Mutex<Option<JoinHandle<Memo>>>,
 }
 
 impl Store {
@@ -142,6 +147,7 @@ impl Store {
             foreseen: Foreseen::default(),
             index,
             memo: RwLock::default(),
+            early_memo: Mutex::default(),
         })
     }
 

@@ -7,7 +7,6 @@
 
 use super::index::Entry;
 use crate::content::{Digest, Place};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
@@ -19,6 +18,9 @@ pub(super) const HEAD: usize = 1 + 4 + 32;
 pub(super) const CHECK: usize = 8;
 /// A pack of this length is not appended to any more; no entry is as long.
 pub(super) const FULL: u64 = 64 << 20;
+
+/// So much may be read beside what is wanted.
+const FEW_BYTES: u64 = 64 << 10;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,15 +78,47 @@ impl Spot {
     }
 }
 
-/// The packs of spots, each opened once; none for one that is gone.
-pub(super) fn open_packs<'s>(spots: impl IntoIterator<Item = &'s Spot>) -> HashMap<Arc<Path>, Option<File>> {
-    let mut files = HashMap::new();
-    for spot in spots {
-        if !files.contains_key(&spot.file) {
-            files.insert(spot.file.clone(), File::open(&*spot.file).ok());
+/// The packs of spots, each opened once.
+pub(super) struct OpenPacks(Vec<(Arc<Path>, Option<File>)>);
+
+impl OpenPacks {
+    pub(super) fn of<'s>(spots: impl IntoIterator<Item = &'s Spot>) -> Self {
+        let mut packs = Self(Vec::new());
+        for spot in spots {
+            if packs.place(spot).is_none() {
+                packs.0.push((spot.file.clone(), File::open(&*spot.file).ok()));
+            }
         }
+        packs
     }
-    files
+
+    /// The pack of a spot; none where it is gone.
+    pub(super) fn get(&self, spot: &Spot) -> Option<&File> {
+        self.0[self.place(spot)?].1.as_ref()
+    }
+
+    /// Spots of one pack mostly share its path.
+    fn place(&self, spot: &Spot) -> Option<usize> {
+        let is = |(path, _): &(Arc<Path>, _)| Arc::ptr_eq(path, &spot.file);
+        self.0.iter().position(is).or_else(|| self.0.iter().position(|(path, _)| *path == spot.file))
+    }
+
+    /// The payloads of spots that stand in the order of their packs: with one read where little else lies between them. What a pack that is
+    /// gone held is left out.
+    pub(super) fn read(&self, spots: &[(Digest, Spot)]) -> io::Result<Vec<(Digest, Vec<u8>)>> {
+        let (Some((_, first)), Some((_, last))) = (spots.first(), spots.last()) else { return Ok(Vec::new()) };
+        let (start, length) = (first.at, (last.at + u64::from(last.length)).saturating_sub(first.at));
+        let wanted: u64 = spots.iter().map(|(_, spot)| u64::from(spot.length)).sum();
+        if Arc::ptr_eq(&first.file, &last.file) && length <= FEW_BYTES + 4 * wanted {
+            let stretch = Spot { file: first.file.clone(), at: start, length: u32::try_from(length).map_err(io::Error::other)? };
+            if let Some(bytes) = stretch.read_from(self.get(first))? {
+                let payload = |spot: &Spot| bytes[(spot.at - start) as usize..][..spot.length as usize].to_vec();
+                return Ok(spots.iter().map(|(key, spot)| (*key, payload(spot))).collect());
+            }
+        }
+        let read = |(key, spot): &(Digest, Spot)| spot.read_from(self.get(spot)).map(|bytes| bytes.map(|bytes| (*key, bytes)));
+        spots.iter().filter_map(|one| read(one).transpose()).collect()
+    }
 }
 
 /// Adds an entry to `bytes`; the answer is where in them its payload starts, and its length.

@@ -3,6 +3,7 @@
 //! Links are followed, also out of the project, but not in circles and not into a store; `.git` folders are left out. Names below the pattern may be patients': messages do not hold them.
 
 use super::Stamp;
+use super::stamp::{Looker, Seen};
 use anyhow::{Context as _, Result, bail, ensure};
 use glob::{MatchOptions, Pattern};
 use rayon::prelude::*;
@@ -27,26 +28,31 @@ pub struct Found {
 /// A glob has `*`, `?`, `[a-z]` within a name and `**` for any folders; paths are relative to its folders without them. A
 /// file's own name is its path inside. Names with such characters are taken literally where a file is called so.
 pub fn walk(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
-    let walked = walk_inner(root, pattern).with_context(|| format!("cannot read `{pattern}`"))?;
+    walk_next(&mut Looker::default(), root, pattern)
+}
+
+/// The same for one of many patterns, most of which are files of one folder.
+pub fn walk_next(looker: &mut Looker, root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
+    let walked = walk_inner(looker, root, pattern).with_context(|| format!("cannot read `{pattern}`"))?;
     Ok(walked.map(|mut files| {
-        files.sort_unstable_by(|one, other| (&one.name, &one.place).cmp(&(&other.name, &other.place)));
+        files.par_sort_unstable_by(|one, other| (&one.name, &one.place).cmp(&(&other.name, &other.place)));
         files
     }))
 }
 
-fn walk_inner(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
+fn walk_inner(looker: &mut Looker, root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
     let place = root.join(pattern);
-    let there = match fs::symlink_metadata(&place) {
-        Ok(there) if there.is_symlink() => follow(&place),
+    let there = match looker.see(&place) {
+        Ok(there) if there.kind.is_symlink() => follow(&place),
         there => there,
     };
     match there {
-        Ok(there) if there.is_file() => {
+        Ok(there) if there.kind.is_file() => {
             let name = place.file_name().and_then(|name| name.to_str()).context("the name is not UTF-8")?.to_owned();
-            Ok(Some(vec![Found { name, place, stamp: Some(Stamp::from(&there)) }]))
+            Ok(Some(vec![Found { name, place, stamp: Some(there.stamp) }]))
         }
         Ok(there) => {
-            ensure!(there.is_dir(), "it is neither a file nor a folder");
+            ensure!(there.kind.is_dir(), "it is neither a file nor a folder");
             Walk { pattern: None, shown: pattern }.folder(&place, "", &Chain::start(&place)?).map(Some)
         }
         Err(error) if is_absent(&error) && pattern.contains(['*', '?', '[']) => walk_glob(root, pattern),
@@ -59,9 +65,9 @@ fn walk_inner(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
 }
 
 /// What a link leads to, unless that is a file in a store.
-fn follow(link: &Path) -> io::Result<fs::Metadata> {
-    let there = fs::metadata(link)?;
-    if there.is_file() && in_a_store(&fs::canonicalize(link)?) {
+fn follow(link: &Path) -> io::Result<Seen> {
+    let there = Seen::of(link)?;
+    if there.kind.is_file() && in_a_store(&fs::canonicalize(link)?) {
         return Err(io::Error::other("it is a link into a store of tomograph"));
     }
     Ok(there)

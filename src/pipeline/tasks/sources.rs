@@ -11,7 +11,7 @@ use crate::stage::Artifact;
 impl Builder<'_, '_> {
     /// Every cell of every source.
     pub(crate) fn sources(&mut self, problems: &mut Problems) -> Vec<Source> {
-        let mut sources = Vec::new();
+        let mut sources = Vec::with_capacity(self.cells.sources.iter().map(|relation| relation.cells.len()).sum());
         for (number, decl) in self.document.sources.iter().enumerate() {
             let table = &decl.table;
             let axes = &self.wiring.sources[number];
@@ -49,7 +49,7 @@ impl Builder<'_, '_> {
                     cell: self.coordinates(axes, cell).into(),
                     path: if from_elsewhere { String::new() } else { path() },
                     span: text.span(),
-                    taken: taken.and_then(|taken| taken.cells.get(cell).cloned()),
+                    taken: taken.and_then(|taken| taken.cells.get(cell).cloned().map(Box::new)),
                     phi: table.phi.as_ref().is_none_or(|phi| *phi.get_ref()),
                     optional: table.optional,
                     artifact: taken.map_or(artifact, |taken| taken.output.artifact),

@@ -104,7 +104,7 @@ fn a_source_takes_a_task_of_another_pipeline() {
     let others = [("t2.toml", study_file())];
     let others = [(others[0].0, others[0].1.as_str())];
     let pipeline = good(TAKER, &others);
-    let taken: Vec<String> = pipeline.sources.iter().filter_map(|source| source.taken.as_ref().map(Taken::title)).collect();
+    let taken: Vec<String> = pipeline.sources.iter().filter_map(|source| source.taken.as_deref().map(Taken::title)).collect();
     assert_eq!(taken, ["train.model[backbone=a,region=all,seed=1] of t2.toml", "train.model[backbone=a,region=all,seed=10] of t2.toml"]);
     assert_eq!(parts(&pipeline, "test[seed=10]", "model"), ["model[seed=10] @ "]);
     assert_eq!(pipeline.sources[1].artifact.name(), "model");

@@ -146,8 +146,8 @@ fn lacks(files: &Part, identified: bool, row: usize, column: &str, value: &str, 
 /// The file that a row names: from the root of the source, else from the table's folder.
 fn find(files: &Part, folder: &str, value: &str) -> Option<(String, FileRef)> {
     let from_root = tidy(value)?;
-    let from_table = tidy(&format!("{folder}/{value}"));
-    std::iter::once(from_root).chain(from_table).find_map(|path| files.tree.files.get(&path).map(|file| (path.clone(), file.clone())))
+    let at = |path: String| files.tree.files.get(&path).cloned().map(|file| (path, file));
+    at(from_root).or_else(|| tidy(&format!("{folder}/{value}")).and_then(at))
 }
 
 /// A path with `/` only and without `.` and `..`; none where it leaves the root.
