@@ -19,6 +19,9 @@ pub(super) fn warn(project: &Project, planner: &Planner, quiet: bool) -> Result<
 }
 
 fn warnings(project: &Project, planner: &Planner, quiet: bool) -> Result<Vec<String>> {
+    if project.pipeline.others.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut read = BTreeSet::new();
     for edge in planner.wanted.iter().flat_map(|id| project.pipeline.tasks[id.0].inputs.values().flatten()) {
         if let Origin::Source { source, .. } = edge.origin {

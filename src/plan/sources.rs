@@ -26,10 +26,18 @@ pub(super) struct SourceTree {
     stamps: Vec<Stamp>,
     /// The keys of results that it is: of what another pipeline left, or what lies beside its files tells of.
     pub(super) keys: BTreeSet<Digest>,
-    /// The place of each of its files → where its stamp stands; made when first asked.
-    places: OnceLock<HashMap<Arc<Path>, usize>>,
-    /// Digest of the whole, and the whole as a tree, once somebody asked: a tree of one file takes a kilobyte.
+    /// Digest of the whole, once somebody asked.
     digest: OnceLock<Digest>,
+    /// What only those tasks ask for that run: a pipeline may have thousands of sources.
+    asked: OnceLock<Box<Asked>>,
+}
+
+/// What is made of a source when first asked.
+#[derive(Default)]
+struct Asked {
+    /// The place of each of its files → where its stamp stands.
+    places: OnceLock<HashMap<Arc<Path>, usize>>,
+    /// The whole.
     tree: OnceLock<Arc<Tree>>,
     /// The files and folders inside it that references named so far.
     parts: Mutex<HashMap<String, Option<SourcePart>>>,
@@ -132,13 +140,16 @@ impl SourceTree {
     }
 
     fn new(files: Vec<(String, FileRef)>, level: Level, stamps: Vec<Stamp>, keys: BTreeSet<Digest>) -> Self {
-        let (places, digest, tree, parts) = Default::default();
-        Self { files, level, stamps, keys, places, digest, tree, parts }
+        Self { files, level, stamps, keys, digest: OnceLock::new(), asked: OnceLock::new() }
+    }
+
+    fn asked(&self) -> &Asked {
+        self.asked.get_or_init(Box::default)
     }
 
     /// All of it.
     fn tree(&self) -> &Arc<Tree> {
-        self.tree.get_or_init(|| Arc::new(Tree { files: self.files.iter().cloned().collect(), level: self.level }))
+        self.asked().tree.get_or_init(|| Arc::new(Tree { files: self.files.iter().cloned().collect(), level: self.level }))
     }
 
     /// Digest of the part that a reference names.
@@ -154,7 +165,7 @@ impl SourceTree {
         let Some(inside) = inside else {
             return Some(SourcePart { tree: self.tree().clone(), digest: self.digest(None)? });
         };
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = self.asked().parts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(part) = parts.get(inside) {
             return part.clone();
         }
@@ -199,7 +210,7 @@ impl SourceTree {
     /// The same of the one file at `place`, where it is of this source.
     pub(super) fn moved_file(&self, place: &Path) -> Option<String> {
         let files = || self.files.iter().zip(&self.stamps).enumerate();
-        let places = self.places.get_or_init(|| files().map(|(at, ((_, file), _))| (file.place.file.clone(), at)).collect());
+        let places = self.asked().places.get_or_init(|| files().map(|(at, ((_, file), _))| (file.place.file.clone(), at)).collect());
         let at = *places.get(place)?;
         if Stamp::of(place).is_ok_and(|now| now == self.stamps[at]) {
             return None;

@@ -42,3 +42,31 @@ impl Store {
         self.packs.append(&[(Tag::Item, *key, result)]).map(drop).map_err(|error| self.trouble(error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::new_store;
+    use super::*;
+
+    #[test]
+    fn what_items_gave_is_read_side_by_side_and_one_by_one() {
+        let (folder, store) = new_store();
+        let key = |number: usize| Digest::of(&number.to_le_bytes());
+        let result = |number: usize| format!("item {number}").into_bytes();
+        for number in 0..2 * TOGETHER {
+            store.put_item(&key(number), &result(number)).unwrap();
+            if number >= TOGETHER {
+                // Between these lies more than one would read for their sake.
+                store.put_bytes(&vec![(number % 251) as u8; 8000 + number]).unwrap();
+            }
+        }
+        store.sync().unwrap();
+        let other = Store::open(store.root(), &folder.path().join("elsewhere")).unwrap();
+        let keys: Vec<Digest> = (0..2 * TOGETHER + 1).map(key).collect();
+        for store in [&store, &other] {
+            let found = store.items(&keys).unwrap();
+            assert_eq!(found.len(), 2 * TOGETHER);
+            assert!((0..2 * TOGETHER).all(|number| found[&key(number)] == result(number)));
+        }
+    }
+}

@@ -107,9 +107,10 @@ impl OpenPacks {
     /// gone held is left out.
     pub(super) fn read(&self, spots: &[(Digest, Spot)]) -> io::Result<Vec<(Digest, Vec<u8>)>> {
         let (Some((_, first)), Some((_, last))) = (spots.first(), spots.last()) else { return Ok(Vec::new()) };
-        let (start, length) = (first.at, (last.at + u64::from(last.length)).saturating_sub(first.at));
+        let end = spots.iter().map(|(_, spot)| spot.at + u64::from(spot.length)).max().unwrap_or_default();
+        let (start, length) = (first.at, end.saturating_sub(first.at));
         let wanted: u64 = spots.iter().map(|(_, spot)| u64::from(spot.length)).sum();
-        if Arc::ptr_eq(&first.file, &last.file) && length <= FEW_BYTES + 4 * wanted {
+        if Arc::ptr_eq(&first.file, &last.file) && length <= (FEW_BYTES + 4 * wanted).min(FULL) {
             let stretch = Spot { file: first.file.clone(), at: start, length: u32::try_from(length).map_err(io::Error::other)? };
             if let Some(bytes) = stretch.read_from(self.get(first))? {
                 let payload = |spot: &Spot| bytes[(spot.at - start) as usize..][..spot.length as usize].to_vec();

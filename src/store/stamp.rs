@@ -57,7 +57,7 @@ impl Looker {
 
     fn look(&mut self, path: &Path, flags: AtFlags) -> io::Result<Seen> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Seen::at(CWD, path, flags) };
-        if folder != self.folder {
+        if folder.as_os_str() != self.folder.as_os_str() {
             (self.folder, self.opened) = (folder.to_owned(), None);
             return Seen::at(CWD, path, flags);
         }
@@ -105,7 +105,7 @@ mod tests {
         let path = |name: &str| root.path().join(name);
         for name in ["a", "b", "c/d"] {
             fs::create_dir_all(path(name).parent().unwrap()).unwrap();
-            fs::write(path(name), name).unwrap();
+            fs::File::create(path(name)).unwrap();
         }
         std::os::unix::fs::symlink("b", path("link")).unwrap();
         let mut looker = Looker::default();
