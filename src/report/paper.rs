@@ -5,6 +5,7 @@
 use super::render::{escape_part, show_bare, title};
 use super::{Cell, Report, Row};
 use anyhow::{Context as _, Result};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// A grid of figures.
@@ -82,7 +83,10 @@ pub fn grids(report: &Report, axis: &str, best: usize) -> Vec<Grid> {
             let pairs = report.axes[kept..].iter().zip(&row.place[kept..]).filter(|(_, value)| !value.is_empty());
             pairs.map(|(axis, value)| format!("{axis} {value}")).collect::<Vec<_>>().join(", ")
         };
-        for row in &own {
+        // The first row may lack some: of a sweep's chosen networks each has the seeds in which it was chosen.
+        let mut repeated = own.clone();
+        repeated.sort_by(|one, other| by_value(&one.place[kept..], &other.place[kept..]));
+        for row in repeated {
             let name = block(row);
             if !grid.blocks.contains(&name) {
                 grid.blocks.push(name);
@@ -103,6 +107,18 @@ pub fn grids(report: &Report, axis: &str, best: usize) -> Vec<Grid> {
         grid.mark(report.by, report.less_is_better());
     }
     grids
+}
+
+/// The order of an axis: numbers by size, then words.
+fn by_value(one: &[String], other: &[String]) -> Ordering {
+    let number = |text: &String| text.parse::<f64>().ok();
+    let compare = |(one, other): (&String, &String)| match (number(one), number(other)) {
+        (Some(one), Some(other)) => one.total_cmp(&other),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => one.cmp(other),
+    };
+    one.iter().zip(other).map(compare).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 impl Grid {
@@ -306,6 +322,16 @@ mod tests {
         ] {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn seeds_stand_in_their_order_whichever_the_first_row_has() {
+        let at = |backbone, seed| run(&[("backbone", backbone), ("seed", seed)], Some(0.5));
+        let all = [at("nas", "2"), at("nas", "10"), at("vgg", "1"), at("vgg", "2")];
+        let made = grids(&Report::new(&all, &names(&["auc"]), &names(&["seed"]), 0), "backbone", 3);
+        assert_eq!(made[0].blocks, names(&["seed 1", "seed 2", "seed 10"]));
+        let has: Vec<Vec<bool>> = made[0].lines.iter().map(|(_, slots)| slots.iter().map(Option::is_some).collect()).collect();
+        assert_eq!(has, [[false, true, true], [true, true, false]]);
     }
 
     #[test]

@@ -54,9 +54,11 @@ pub(super) struct ReportTable {
 
 impl Params for ReportTable {
     const KIND: &'static str = "report.table";
-    const REVISION: u32 = 2;
-    const REVISIONS: &'static [(u32, &'static str)] =
-        &[(2, "the paper's form, differences to the chosen run, controls, how often the test data was met")];
+    const REVISION: u32 = 3;
+    const REVISIONS: &'static [(u32, &'static str)] = &[
+        (2, "the paper's form, differences to the chosen run, controls, how often the test data was met"),
+        (3, "seeds of the paper's form in their order"),
+    ];
     const INPUTS: &'static [Port] = &[
         Port::one("runs", &[Artifact::Metrics], "metrics of the runs, gathered; one that failed is shown as such").many().with_holes(),
         Port::one("validation", &[Artifact::Predictions], "what the trainings say of the validation set: its figures are shown too")
