@@ -89,7 +89,9 @@ impl Chart {
         let columns = ((self.size.0 - 12.0) / (longest * 6.2 + 34.0)).floor().max(1.0) as usize;
         let lines = if self.legend { names.len().div_ceil(columns) } else { 0 };
         let mut text = open(&self.title, (self.size.0, self.size.1 + 16.0 * lines as f64 + if lines > 0 { 6.0 } else { 0.0 }));
-        let _ = write!(text, "<text x=\"{left}\" y=\"14\" font-weight=\"600\">{}</text>", escape(&self.title));
+        let start = if small { 4.0 } else { left };
+        let fitted = fitted(&self.title, self.size.0 - start - 4.0);
+        let _ = write!(text, "<text x=\"{start}\" y=\"14\" font-weight=\"600\"{fitted}>{}</text>", escape(&self.title));
         for (axis, _) in self.ranges.iter().enumerate() {
             self.axis(&mut text, axis, if small { 3 - axis } else { 5 }, &at, (left, top, wide, high));
         }
@@ -147,6 +149,12 @@ impl Chart {
         let (x, y) = if axis == 0 { (left + wide, top + high) } else { (left, top) };
         let _ = write!(text, "<line class=\"ax\" x1=\"{left}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{y:.1}\"/>", top + high);
     }
+}
+
+/// Squeezes a title that is about longer than this many pixels.
+fn fitted(title: &str, room: f64) -> String {
+    let wide = title.chars().count() as f64 * 6.6;
+    if wide > room { format!(" textLength=\"{room:.0}\" lengthAdjust=\"spacingAndGlyphs\"") } else { String::new() }
 }
 
 fn dash(colour: usize) -> &'static str {
@@ -226,7 +234,10 @@ mod tests {
             diagonal: true,
             legend: true,
         };
+        let small = Chart { title: "a network of a long name, seed 1".to_owned(), size: (200.0, 130.0), ..chart.clone() }.svg();
+        assert!(small.contains("textLength=\"192\"") && small.contains("seed 1</text>"), "{small}");
         let svg = chart.svg();
+        assert!(!svg.contains("textLength"));
         assert_eq!((svg.matches(">nas</text>").count(), svg.matches("<polyline").count(), svg.matches("<circle").count()), (1, 3, 6));
         assert!(svg.contains("a &lt;b&gt; &amp; &quot;c&quot;") && !svg.contains("<b>"), "{svg}");
         assert!(svg.contains("stroke-dasharray=\"6 3\""), "a ninth line has a dash");

@@ -56,7 +56,7 @@ impl Params for ReportHtml {
     const KIND: &'static str = "report.html";
     const REVISION: u32 = 3;
     const REVISIONS: &'static [(u32, &'static str)] =
-        &[(2, "wider tables; no mean of one run"), (3, "seeds of the paper's form in their order")];
+        &[(2, "wider tables; no mean of one run"), (3, "seeds in their order; charts of trainings that can be read")];
     const INPUTS: &'static [Port] = &[
         Port::one("runs", &[Artifact::Metrics], "metrics of the runs, gathered; one that failed is shown as such").many().with_holes(),
         Port::one("validation", &[Artifact::Predictions], "what the trainings say of the validation set: its figures are shown too")

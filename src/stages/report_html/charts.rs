@@ -12,6 +12,8 @@ use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 
 const UNIT: (f64, f64) = (0.0, 1.0);
+/// So many times what nine of ten losses are not above is off the chart: one training that explodes would flatten all others.
+const HIGH: f64 = 4.0;
 
 /// What was said of the rows by one run, or why nothing was.
 pub(super) struct Scored {
@@ -208,7 +210,12 @@ impl<'p> Charts<'p> {
                 continue;
             }
             body.push_str(&heading(&format!("{measure}, by epoch")));
-            let vertical = if measure == "loss" { (0.0, if top > 0.0 { top * 1.05 } else { 1.0 }) } else { UNIT };
+            let high = typical(all().map(|(_, value)| *value).collect()) * HIGH;
+            let vertical = match measure {
+                "loss" if top > high => (0.0, high),
+                "loss" => (0.0, if top > 0.0 { top * 1.05 } else { 1.0 }),
+                _ => UNIT,
+            };
             let pictures: Vec<String> = drawn
                 .into_iter()
                 .map(|(name, series)| {
@@ -225,6 +232,9 @@ impl<'p> Charts<'p> {
                 })
                 .collect();
             body.push_str(&gallery(&pictures));
+            if measure == "loss" && top > high {
+                body.push_str(&note(&format!("A few are far above the others: what is above {high:.3} stands at the upper edge.")));
+            }
         }
         body.push_str(&note("Blue: the training set; orange: the validation set. Axes are the same in all."));
         Ok(Section { id, title, body })
@@ -254,6 +264,12 @@ impl<'p> Charts<'p> {
     }
 }
 
+/// What nine of ten are not above; infinite where there is nothing, or nothing above 0.
+fn typical(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() * 9 / 10).copied().filter(|value| *value > 0.0).unwrap_or(f64::INFINITY)
+}
+
 fn pair((axis, value): (&String, &String)) -> (String, String) {
     (axis.clone(), value.clone())
 }
@@ -265,4 +281,18 @@ fn told(place: &Place) -> String {
         Err(_) => value.clone(),
     };
     place.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_high_loss_does_not_make_the_axis() {
+        let mut losses: Vec<f64> = (0..95).map(|at| f64::from(at) / 100.0).collect();
+        assert!(typical(losses.clone()) * HIGH > 0.95, "a training as it should be is shown whole");
+        losses.extend([600.0, 1000.0]);
+        assert_eq!(typical(losses), 0.87);
+        assert_eq!((typical(Vec::new()), typical(vec![0.0; 20]), typical(vec![2.0])), (f64::INFINITY, f64::INFINITY, 2.0));
+    }
 }
