@@ -195,7 +195,8 @@ impl SourceTree {
     pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source) -> Option<String> {
         let look = || store.moved(self.files.iter().map(|(_, file)| &*file.place.file).zip(&self.stamps));
         let walk = || source.taken.is_none().then(|| walk(root, &source.path));
-        let (moved, walked) = rayon::join(look, walk);
+        // Who has few does not wait for the pool.
+        let (moved, walked) = if self.files.len() < MANY { (look(), walk()) } else { rayon::join(look, walk) };
         if let Some(first) = moved.first() {
             let (path, _) = self.files.iter().find(|(_, file)| *file.place.file == **first)?;
             return Some(format!("{} changed", self.tree().shown(path)));
