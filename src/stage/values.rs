@@ -44,7 +44,9 @@ impl Values {
         let end = self.ends[at] as usize;
         let start = end - self.at(at).len();
         let text = [&self.text[..start], value, &self.text[end..]].concat();
-        let (old, new) = (length(&self.text), length(&text));
+        let (old, new) = (length(self.at(at)), length(value));
+        // Longer rows are refused here: an end is no greater than the whole.
+        length(&text);
         self.ends[at..].iter_mut().for_each(|end| *end = *end - old + new);
         self.text = text.into();
     }
