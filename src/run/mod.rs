@@ -196,7 +196,7 @@ pub fn run<'a>(
     let children = Children::new()?;
     let journal = planner.store.begin_run(&options.pipeline_id, &options.about)?;
     journal.reach(planner.taken())?;
-    journal.expect(planner.wanted.len());
+    journal.reserve(planner.wanted.len());
     let count = planner.pipeline.tasks.len();
     let mut run = Loop {
         planner,

@@ -201,7 +201,7 @@ impl RunLog {
     }
 
     /// Makes room for so many tasks.
-    pub fn expect(&self, tasks: usize) {
+    pub fn reserve(&self, tasks: usize) {
         lock(&self.inner).last.reserve(tasks);
     }
 

@@ -132,6 +132,12 @@ impl Store {
         *lock(&self.early_memo) = std::thread::Builder::new().spawn(move || index.read_memo()).ok();
     }
 
+    /// As if nothing had been read of it.
+    pub(super) fn forget_memo(&self) {
+        lock(&self.early_memo).take();
+        *self.memo.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn remember(&self, hashed: &[(Hashed, Trust)]) {
         let trusted = hashed.iter().filter(|(_, trust)| *trust == Trust::Later);
         let trusted: Vec<(Stamp, Digest)> = trusted.map(|(hashed, _)| (hashed.stamp, hashed.digest)).collect();

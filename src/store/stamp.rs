@@ -1,9 +1,11 @@
 //! What tells, without reading it, that a file is the one it was; and looking at many files.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// What the system says of a file. Times in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
 #[derive(Default)]
 pub struct Looker {
     /// The folder of the file before, opened once there was a second one.
-    folder: PathBuf,
+    folder: Vec<u8>,
     opened: Option<OwnedFd>,
 }
 
@@ -56,16 +58,21 @@ impl Looker {
     }
 
     fn look(&mut self, path: &Path, flags: AtFlags) -> io::Result<Seen> {
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Seen::at(CWD, path, flags) };
-        if folder.as_os_str() != self.folder.as_os_str() {
+        // By its bytes: a slash at the end says that it is to be a folder, which parts of a path do not tell.
+        let bytes = path.as_os_str().as_bytes();
+        let Some(slash) = bytes.iter().rposition(|byte| *byte == b'/').filter(|slash| (1..bytes.len() - 1).contains(slash)) else {
+            return Seen::at(CWD, path, flags);
+        };
+        let (folder, name) = (&bytes[..slash], &bytes[slash + 1..]);
+        if folder != self.folder {
             (self.folder, self.opened) = (folder.to_owned(), None);
             return Seen::at(CWD, path, flags);
         }
-        if self.opened.is_none() && !folder.as_os_str().is_empty() {
+        if self.opened.is_none() {
             self.opened = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
         }
         match &self.opened {
-            Some(opened) => Seen::at(opened, Path::new(name), flags),
+            Some(opened) => Seen::at(opened, Path::new(OsStr::from_bytes(name)), flags),
             None => Seen::at(CWD, path, flags),
         }
     }
@@ -114,6 +121,9 @@ mod tests {
         }
         assert!(looker.see(&path("link")).unwrap().kind.is_symlink() && looker.see(&path("c")).unwrap().kind.is_dir());
         assert_eq!(looker.stamp(&path("gone")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        looker.stamp(&path("b")).unwrap();
+        assert_eq!(looker.stamp(&path("a/")).unwrap_err().kind(), io::ErrorKind::NotADirectory, "a file is no folder");
+        assert!(looker.see(&path("c/")).unwrap().kind.is_dir());
         assert_eq!(looker.stamp(&path("a/x")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
         assert!(looker.stamp(Path::new("/")).is_ok());
     }

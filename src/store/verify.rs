@@ -128,7 +128,7 @@ impl Store {
     pub fn reindex(&self) -> Result<(u64, u64)> {
         self.index.clear();
         self.index.forget_people();
-        *self.memo.write().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        self.forget_memo();
         self.packs.forget();
         self.packs.refresh().map_err(|error| self.trouble(error))?;
         let pipelines = self.catch_up_all()?;
