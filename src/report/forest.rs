@@ -1,6 +1,6 @@
 //! A forest plot: a row per difference with its interval, beside the line of no difference. Knows nothing of what is compared.
 
-use super::svg::{escape, open, steps};
+use super::svg::{escape, open, steps, wide};
 use std::fmt::Write as _;
 
 /// A difference.
@@ -42,7 +42,7 @@ impl Forest {
         let margin = if to > from { (to - from) * 0.05 } else { 0.5 };
         let (from, to) = (from - margin, to + margin);
         let at = |value: f64| left + (value - from) / (to - from) * WIDE;
-        let mut text = open(&self.title, ((left + WIDE + FIGURES).max(self.title.chars().count() as f64 * 6.6 + 12.0), bottom + 38.0));
+        let mut text = open(&self.title, ((left + WIDE + FIGURES).max(wide(&self.title) + 12.0), bottom + 38.0));
         let _ = write!(text, "<text x=\"4\" y=\"14\" font-weight=\"600\">{}</text>", escape(&self.title));
         for (value, shown) in steps((from, to), 5) {
             let x = at(value);

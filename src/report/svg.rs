@@ -151,10 +151,14 @@ impl Chart {
     }
 }
 
+/// About how many pixels a title takes.
+pub(super) fn wide(title: &str) -> f64 {
+    title.chars().count() as f64 * 6.6
+}
+
 /// Squeezes a title that is about longer than this many pixels.
 fn fitted(title: &str, room: f64) -> String {
-    let wide = title.chars().count() as f64 * 6.6;
-    if wide > room { format!(" textLength=\"{room:.0}\" lengthAdjust=\"spacingAndGlyphs\"") } else { String::new() }
+    if wide(title) > room { format!(" textLength=\"{room:.0}\" lengthAdjust=\"spacingAndGlyphs\"") } else { String::new() }
 }
 
 fn dash(colour: usize) -> &'static str {
@@ -178,7 +182,7 @@ pub(super) fn steps((from, to): (f64, f64), about: usize) -> Vec<(f64, String)> 
 pub fn matrix(title: &str, classes: &[String], counts: &[Vec<u64>]) -> String {
     let (side, left, top) = (58.0, 70.0, 38.0);
     let width = left + side * classes.len() as f64 + 8.0;
-    let mut text = open(title, (width.max(title.chars().count() as f64 * 6.6 + 8.0), top + side * classes.len() as f64 + 8.0));
+    let mut text = open(title, (width.max(wide(title) + 8.0), top + side * classes.len() as f64 + 8.0));
     let cut = |name: &str| escape(&name.chars().take(10).collect::<String>());
     let _ = write!(text, "<text x=\"4\" y=\"13\" font-weight=\"600\">{}</text>", escape(title));
     for (at, class) in classes.iter().enumerate() {

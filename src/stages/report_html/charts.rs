@@ -210,12 +210,8 @@ impl<'p> Charts<'p> {
                 continue;
             }
             body.push_str(&heading(&format!("{measure}, by epoch")));
-            let high = typical(all().map(|(_, value)| *value).collect()) * HIGH;
-            let vertical = match measure {
-                "loss" if top > high => (0.0, high),
-                "loss" => (0.0, if top > 0.0 { top * 1.05 } else { 1.0 }),
-                _ => UNIT,
-            };
+            let high = if measure == "loss" { typical(all().map(|(_, value)| *value).collect()) * HIGH } else { f64::INFINITY };
+            let vertical = if measure == "loss" && top > 0.0 { (0.0, high.min(top * 1.05)) } else { UNIT };
             let pictures: Vec<String> = drawn
                 .into_iter()
                 .map(|(name, series)| {
@@ -232,7 +228,7 @@ impl<'p> Charts<'p> {
                 })
                 .collect();
             body.push_str(&gallery(&pictures));
-            if measure == "loss" && top > high {
+            if top > high {
                 body.push_str(&note(&format!("A few are far above the others: what is above {high:.3} stands at the upper edge.")));
             }
         }
