@@ -221,11 +221,12 @@ fn bn_momentum() -> f64 {
 
 impl Params for ClassifierTrain {
     const KIND: &'static str = "classifier.train";
-    const REVISION: u32 = 4;
+    const REVISION: u32 = 5;
     const REVISIONS: &'static [(u32, &'static str)] = &[
         (2, "the history has the learning rate and the AUC of the training set"),
         (3, "a head's first weights do not depend on the backbone in front of it"),
         (4, "bf16 on the CPU: strided depthwise convolutions are computed in single precision"),
+        (5, "bf16 on the CPU: depthwise convolutions of 3x3 stay in bf16, wider ones are computed in single precision"),
     ];
     const INPUTS: &'static [Port] = &[
         Port::one("train", &[Artifact::Arrays], "images to learn from, or their features").with_roles(&[Role::Train]),
