@@ -256,12 +256,22 @@ pub struct Tree {
 impl Tree {
     /// The bytes of the manifest: a line `digest size path` per file, sorted by path. Its digest names the tree.
     pub fn manifest(&self) -> Vec<u8> {
-        manifest_of(self.files.iter().map(|(path, file)| (path.as_str(), file)))
+        Self::manifest_of(self.files.iter().map(|(path, file)| (path.as_str(), file)))
+    }
+
+    /// The manifest of a tree of these files, sorted by path.
+    pub fn manifest_of<'f>(files: impl ExactSizeIterator<Item = (&'f str, &'f FileRef)>) -> Vec<u8> {
+        let mut manifest = String::with_capacity(files.len() * 100);
+        for (path, file) in files {
+            manifest.push_str(text(&file.digest.digits()));
+            let _ = writeln!(manifest, " {} {path}", file.size);
+        }
+        manifest.into_bytes()
     }
 
     /// The digest of a tree of these files, sorted by path.
     pub fn digest_of<'f>(files: impl ExactSizeIterator<Item = (&'f str, &'f FileRef)>) -> Digest {
-        Digest::of(&manifest_of(files))
+        Digest::of(&Self::manifest_of(files))
     }
 
     /// Reads a manifest; the places of its files are left empty. `None` where it is not one.
@@ -318,15 +328,6 @@ impl Tree {
             _ => Err(anyhow!("there are {} files where one is wanted", self.files.len())),
         }
     }
-}
-
-fn manifest_of<'f>(files: impl ExactSizeIterator<Item = (&'f str, &'f FileRef)>) -> Vec<u8> {
-    let mut manifest = String::with_capacity(files.len() * 100);
-    for (path, file) in files {
-        manifest.push_str(text(&file.digest.digits()));
-        let _ = writeln!(manifest, " {} {path}", file.size);
-    }
-    manifest.into_bytes()
 }
 
 #[cfg(test)]

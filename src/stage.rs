@@ -18,7 +18,7 @@ pub use item::{Aside, Each, Item, ItemFile, Made, QUARANTINE, Row, item_name, ro
 pub use kind::{Configure, Configured, Kind, MapWork, TorchItems, Work};
 pub use port::{Artifact, Count, Port, Role};
 pub use value::{Coordinates, Value, show_coordinates, write_coordinates};
-pub use values::Values;
+pub use values::{Packer, Picker, Values, columns_of};
 
 use crate::content::Level;
 use anyhow::Result;

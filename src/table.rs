@@ -109,6 +109,10 @@ impl Tsv {
 }
 
 fn escape(value: &str, text: &mut String) {
+    if !value.bytes().any(|byte| b"\\\t\n\r".contains(&byte)) {
+        text.push_str(value);
+        return;
+    }
     for character in value.chars() {
         match character {
             '\\' => text.push_str("\\\\"),
@@ -121,6 +125,9 @@ fn escape(value: &str, text: &mut String) {
 }
 
 fn unescape(value: &str) -> String {
+    if !value.contains('\\') {
+        return value.to_owned();
+    }
     let mut text = String::with_capacity(value.len());
     let mut characters = value.chars();
     while let Some(character) = characters.next() {

@@ -5,7 +5,7 @@ use super::grid::{count, grid};
 use super::history::find_run;
 use super::project::{Project, Selection};
 use super::reveal::{self, Reveal};
-use crate::content::{Digest, Level, Tree};
+use crate::content::{Digest, Level};
 use crate::plan::reason::{Reason, difference, tree_difference};
 use crate::plan::stored_manifest;
 use crate::stage::Kind;
@@ -160,9 +160,9 @@ fn change(
         if upstream(before, &made[0]) && upstream(after, &made[1]) {
             follow.borrow_mut().insert(path.strip_suffix("[0]").unwrap_or(path).to_owned());
         }
-        let tree = |digest: Option<Digest>| Tree::from_manifest(&store.read_blob(&digest?).ok()??, level);
-        match (tree(before), tree(after)) {
-            (Some(before), Some(after)) => tree_difference(&before, &after),
+        let manifest = |digest: Option<Digest>| store.read_blob(&digest?).ok()?;
+        match (manifest(before), manifest(after)) {
+            (Some(before), Some(after)) => tree_difference(&before, &after, level),
             _ => Vec::new(),
         }
     };

@@ -6,7 +6,8 @@ use std::iter::once_with;
 /// A path for each item's file: the item's name without an image extension, made safe, then `.extension`. Two items that would share one
 /// keep their whole name, with a number where that is not enough. Depends on nothing but the names and their order.
 pub fn file_names<'a>(items: impl IntoIterator<Item = &'a str>, extension: &str) -> Vec<String> {
-    let mut taken = HashSet::new();
+    let items = items.into_iter();
+    let mut taken = HashSet::with_capacity(items.size_hint().0);
     let mut name = |item: &str| {
         let stem = [".png", ".jpg", ".jpeg", ".bmp", ".dcm"].iter().find_map(|end| strip_end(item, end)).unwrap_or(item);
         let numbered = (2..).map(|number| format!("{}-{number}", safe(item)));
@@ -15,7 +16,7 @@ pub fn file_names<'a>(items: impl IntoIterator<Item = &'a str>, extension: &str)
         // The numbers never end, so there is always a free one.
         paths.find(|path| taken.insert(path.to_lowercase())).unwrap_or_default()
     };
-    items.into_iter().map(&mut name).collect()
+    items.map(&mut name).collect()
 }
 
 fn strip_end<'a>(name: &'a str, end: &str) -> Option<&'a str> {
@@ -32,6 +33,10 @@ fn safe(name: &str) -> String {
         }
         if part.is_empty() || part.starts_with('.') {
             kept.push('_');
+        }
+        if part.bytes().all(|one| one.is_ascii_alphanumeric() || b"._-".contains(&one)) {
+            kept.push_str(part);
+            continue;
         }
         kept.extend(part.chars().map(|one| if one.is_alphanumeric() || "._-".contains(one) { one } else { '_' }));
     }

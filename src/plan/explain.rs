@@ -2,11 +2,15 @@
 
 use super::Planner;
 use super::key::KeyManifest;
-use super::reason::{Reason, difference, tell_revisions, tree_difference};
-use crate::content::{Digest, Level, Tree};
-use crate::pipeline::{Action, Origin, Task, TaskId};
+use super::reason::{Leaves, Reason, tell_revisions, tree_difference};
+use crate::content::{Digest, Level};
+use crate::pipeline::{Action, Edge, Origin, Task, TaskId};
 use crate::store::Store;
 use anyhow::Result;
+use std::sync::{Arc, PoisonError};
+
+/// A task that never ran is compared with so many others of its stage.
+const COMPARED: usize = 64;
 
 /// The key manifest behind a key, if the store has it.
 pub fn stored_manifest(store: &Store, key: &Digest) -> Result<Option<KeyManifest>> {
@@ -18,25 +22,39 @@ pub fn stored_manifest(store: &Store, key: &Digest) -> Result<Option<KeyManifest
 impl Planner<'_> {
     /// Why a task with this manifest is not in the store: the difference to its last key, else to the nearest of its kind.
     pub fn reasons(&self, id: TaskId, manifest: &KeyManifest) -> Result<Vec<Reason>> {
-        let task = &self.pipeline.tasks[id.0];
-        if let Some(old) = self.last().get(&task.title()).map(|key| stored_manifest(self.store, key)).transpose()?.flatten() {
-            return Ok(self.differences(task, &old, manifest));
+        let (task, last, new) = (&self.pipeline.tasks[id.0], self.last(), Leaves::of(manifest));
+        if let Some(key) = last.get(&task.title())
+            && let Some(old) = stored_manifest(self.store, key)?
+        {
+            return Ok(self.differences(task, &Leaves::of(&old), &new));
         }
         let prefix = format!("{}[", task.stage);
-        let mut nearest: Option<(usize, Vec<Reason>)> = None;
-        for (other, key) in self.last().iter().filter(|(name, _)| **name == task.stage || name.starts_with(&prefix)).take(64) {
-            let Some(old) = stored_manifest(self.store, key)? else { continue };
-            let differences = self.differences(task, &old, manifest);
-            if nearest.as_ref().is_none_or(|(count, _)| differences.len() < *count) {
-                let count = differences.len();
-                nearest = Some((count, std::iter::once(Reason::ComparedWith(other.clone())).chain(differences).collect()));
+        let cells = last.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+        let mut nearest: Option<(usize, &String, Arc<Leaves>)> = None;
+        for (other, key) in last.get_key_value(&task.stage).into_iter().chain(cells).take(COMPARED) {
+            let Some(old) = self.leaves(key)? else { continue };
+            let most = nearest.as_ref().map_or(usize::MAX, |(count, ..)| *count);
+            let count = old.distance(&new, most);
+            if count < most {
+                nearest = Some((count, other, old));
             }
         }
-        Ok(nearest.map_or_else(|| vec![Reason::FirstRun], |(_, reasons)| reasons))
+        let Some((_, other, old)) = nearest else { return Ok(vec![Reason::FirstRun]) };
+        Ok(std::iter::once(Reason::ComparedWith(other.clone())).chain(self.differences(task, &old, &new)).collect())
     }
 
-    fn differences(&self, task: &Task, old: &KeyManifest, new: &KeyManifest) -> Vec<Reason> {
-        let mut reasons = difference(old, new, &|path, before, after| self.describe(task, path, before, after));
+    /// Of the manifest behind a key, which many tasks may be compared with.
+    fn leaves(&self, key: &Digest) -> Result<Option<Arc<Leaves>>> {
+        if let Some(known) = self.compared.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+            return Ok(known.clone());
+        }
+        let leaves = stored_manifest(self.store, key)?.map(|manifest| Arc::new(Leaves::of(&manifest)));
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(*key, leaves.clone());
+        Ok(leaves)
+    }
+
+    fn differences(&self, task: &Task, old: &Leaves, new: &Leaves) -> Vec<Reason> {
+        let mut reasons = old.difference(new, &|path, before, after| self.describe(task, path, before, after));
         if let Action::Kind { kind, .. } = &task.action {
             tell_revisions(&mut reasons, kind.revisions);
         }
@@ -56,23 +74,27 @@ impl Planner<'_> {
                 Origin::Task { task, port } => format!("{}.{port}", self.pipeline.tasks[task.0].title()),
             });
         }
-        let tree = |digest: Digest| {
-            let level = edge.map_or(Level::Identified, |edge| match edge.origin {
-                Origin::Source { source, .. } => self.source_level(source),
-                Origin::Task { task, .. } => self.level(task),
-            });
-            let known = edge.and_then(|edge| match &edge.origin {
-                Origin::Source { source, inside } => {
-                    self.source_tree(*source, inside.as_deref()).filter(|tree| tree.digest() == digest).map(|tree| (*tree).clone())
-                }
-                Origin::Task { .. } => None,
-            });
-            known.or_else(|| Tree::from_manifest(&self.store.read_blob(&digest).ok()??, level))
-        };
-        let tree = |digest: Digest| tree(digest).map(|tree| if self.reveals { Tree { level: Level::Released, ..tree } } else { tree });
-        if let (Some(before), Some(after)) = (before.and_then(tree), after.and_then(tree)) {
-            details.extend(tree_difference(&before, &after));
+        let level = edge.map_or(Level::Identified, |edge| match edge.origin {
+            Origin::Source { source, .. } => self.source_level(source),
+            Origin::Task { task, .. } => self.level(task),
+        });
+        let level = if self.reveals { Level::Released } else { level };
+        if let (Some(before), Some(after)) = (self.manifest_of(edge, before), self.manifest_of(edge, after)) {
+            details.extend(tree_difference(&before, &after, level));
         }
         details
+    }
+
+    /// The manifest with this digest: of what an edge brings now, or one that the store has.
+    fn manifest_of(&self, edge: Option<&Edge>, digest: Option<Digest>) -> Option<Vec<u8>> {
+        let digest = digest?;
+        let now = edge.and_then(|edge| match &edge.origin {
+            Origin::Source { source, inside } => {
+                let found = self.sources[source.0].as_ref().filter(|found| found.digest(inside.as_deref()) == Some(digest));
+                found.and_then(|found| found.manifest(inside.as_deref()))
+            }
+            Origin::Task { .. } => None,
+        });
+        now.or_else(|| self.store.read_blob(&digest).ok()?)
     }
 }

@@ -75,7 +75,10 @@ impl Planner<'_> {
             for (name, bytes) in std::iter::once(&one.file).chain(&one.aside) {
                 files.insert((*name).to_owned(), self.store.put_bytes(bytes)?);
             }
-            parts.push((one.port, Part { coordinates: Coordinates::new(), tree: Tree { files, level: Level::Released }, hole: None }));
+            parts.push((
+                one.port,
+                Part { coordinates: Coordinates::new(), tree: Tree { files, level: Level::Released }.into(), hole: None },
+            ));
         }
         self.store.sync_large()?;
         Ok(parts)

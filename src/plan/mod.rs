@@ -27,9 +27,9 @@ use crate::pipeline::{Action, Edge, Origin, Pipeline, SourceId, Task, TaskId};
 use crate::store::{Ledger, OutputRecord, Record, Store};
 use anyhow::{Context as _, Result};
 use key::KeyManifest;
-use reason::Reason;
+use reason::{Leaves, Reason};
 use sources::SourceTree;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -102,6 +102,8 @@ pub struct Planner<'a> {
     id: String,
     /// Last keys of its tasks, for those that must run.
     last: OnceLock<BTreeMap<String, Digest>>,
+    /// Those that were compared with tasks that never ran.
+    compared: Mutex<HashMap<Digest, Option<Arc<Leaves>>>>,
     /// What the store's ledger says, once somebody asked.
     ledger: Mutex<Option<Ledger>>,
     /// What the engine brings to tasks that were judged.
@@ -143,6 +145,7 @@ impl<'a> Planner<'a> {
             kept: Mutex::default(),
             id,
             last,
+            compared: Mutex::default(),
             ledger: Mutex::default(),
             filled: Mutex::default(),
             testers: OnceLock::new(),

@@ -3,8 +3,9 @@
 //! Both are flattened to paths and leaves, so that two keys are equal exactly when there is no reason.
 
 use super::key::KeyManifest;
-use crate::content::{Digest, Tree};
+use crate::content::{Digest, Level, Tree};
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -46,33 +47,66 @@ pub type Describe<'d> = dyn Fn(&str, Option<Digest>, Option<Digest>) -> Vec<Stri
 
 /// The differences of two manifests.
 pub fn difference(old: &KeyManifest, new: &KeyManifest, describe: &Describe) -> Vec<Reason> {
-    let (old, new) = (flatten(old), flatten(new));
-    let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
-    paths.sort();
-    paths.dedup();
-    let mut reasons = Vec::new();
-    for path in paths {
-        let (before, after) = (old.get(path), new.get(path));
-        if before == after {
-            continue;
-        }
-        match path.strip_suffix(".digest").filter(|path| path.starts_with("inputs.")) {
+    Leaves::of(old).difference(&Leaves::of(new), describe)
+}
+
+/// A manifest as paths and leaves; empty maps and lists are leaves.
+pub(super) struct Leaves(BTreeMap<String, Value>);
+
+/// A path, and its leaves before and after, of which one may be missing.
+type Leaf<'l> = (&'l str, Option<&'l Value>, Option<&'l Value>);
+
+impl Leaves {
+    pub(super) fn of(manifest: &KeyManifest) -> Self {
+        let mut leaves = BTreeMap::new();
+        flatten(String::new(), serde_json::to_value(manifest).expect("a key manifest is JSON"), &mut leaves);
+        Self(leaves)
+    }
+
+    /// How many reasons there are, but no more than `most`.
+    pub(super) fn distance(&self, new: &Self, most: usize) -> usize {
+        self.changed(new).take(most).count()
+    }
+
+    /// A reason for each leaf that is another one.
+    pub(super) fn difference(&self, new: &Self, describe: &Describe) -> Vec<Reason> {
+        let reason = |(path, before, after): Leaf| match path.strip_suffix(".digest").filter(|path| path.starts_with("inputs.")) {
             Some(part) => {
                 let digest = |value: Option<&Value>| value.and_then(Value::as_str).and_then(|text| text.parse().ok());
                 let details = describe(part, digest(before), digest(after));
-                reasons.push(Reason::Input { path: part.strip_suffix("[0]").unwrap_or(part).to_owned(), details });
+                Reason::Input { path: part.strip_suffix("[0]").unwrap_or(part).to_owned(), details }
             }
-            None => reasons.push(Reason::Changed { path: path.clone(), old: before.map(show), new: after.map(show) }),
-        }
+            None => Reason::Changed { path: path.to_owned(), old: before.map(show), new: after.map(show) },
+        };
+        self.changed(new).map(reason).collect()
     }
-    reasons
+
+    /// The leaves that are others, by path.
+    fn changed<'l>(&'l self, new: &'l Self) -> impl Iterator<Item = Leaf<'l>> {
+        let (mut old, mut new) = (self.0.iter().peekable(), new.0.iter().peekable());
+        let both = std::iter::from_fn(move || {
+            let order = match (old.peek(), new.peek()) {
+                (Some((before, _)), Some((after, _))) => before.cmp(after),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return None,
+            };
+            let before = if order.is_le() { old.next() } else { None };
+            let after = if order.is_ge() { new.next() } else { None };
+            let (path, _) = before.or(after)?;
+            Some((path.as_str(), before.map(|(_, leaf)| leaf), after.map(|(_, leaf)| leaf)))
+        });
+        both.filter(|(_, before, after)| before != after)
+    }
 }
 
 /// At most this many files are named in a reason.
 const NAMED: usize = 3;
 
-/// What changed between two trees: the first files, and how many more.
-pub fn tree_difference(old: &Tree, new: &Tree) -> Vec<String> {
+/// What changed between two trees, given by their manifests: the first files, and how many more; nothing where one is no manifest.
+pub fn tree_difference(old: &[u8], new: &[u8], level: Level) -> Vec<String> {
+    let (old, new) = unlike(old, new);
+    let (Some(old), Some(new)) = (Tree::from_manifest(old, level), Tree::from_manifest(new, level)) else { return Vec::new() };
     let mut changes = Vec::new();
     for (path, file) in &new.files {
         match old.files.get(path) {
@@ -88,6 +122,19 @@ pub fn tree_difference(old: &Tree, new: &Tree) -> Vec<String> {
         changes.push(format!("and {more} more"));
     }
     changes
+}
+
+/// Two texts without the lines that both begin with and those that both end with: of 100,000 files mostly few are others.
+fn unlike<'t>(old: &'t [u8], new: &'t [u8]) -> (&'t [u8], &'t [u8]) {
+    let is_end = |byte: &u8| *byte == b'\n';
+    let same = old.iter().zip(new).take_while(|(one, other)| one == other).count();
+    let start = old[..same].iter().rposition(is_end).map_or(0, |at| at + 1);
+    let (old, new) = (&old[start..], &new[start..]);
+    let same = old.iter().rev().zip(new.iter().rev()).take_while(|(one, other)| one == other).count();
+    // The first line of what both end with may be the end of two longer ones.
+    let rest = &old[old.len() - same..];
+    let tail = rest.iter().position(is_end).map_or(0, |at| rest.len() - at - 1);
+    (&old[..old.len() - tail], &new[..new.len() - tail])
 }
 
 /// Adds to a changed revision what the later revisions changed, as the kind says it.
@@ -109,35 +156,29 @@ fn show(value: &Value) -> String {
     }
 }
 
-/// Path → leaf; empty maps and lists are leaves.
-fn flatten(manifest: &KeyManifest) -> BTreeMap<String, Value> {
-    fn walk(path: String, value: Value, leaves: &mut BTreeMap<String, Value>) {
-        match value {
-            Value::Object(fields) if !fields.is_empty() => {
-                for (name, value) in fields {
-                    let name = if name.contains(['.', '[', '"']) || name.is_empty() { format!("{name:?}") } else { name };
-                    walk(if path.is_empty() { name } else { format!("{path}.{name}") }, value, leaves);
-                }
-            }
-            Value::Array(values) if !values.is_empty() => {
-                for (at, value) in values.into_iter().enumerate() {
-                    walk(format!("{path}[{at}]"), value, leaves);
-                }
-            }
-            leaf => {
-                leaves.insert(path, leaf);
+fn flatten(path: String, value: Value, leaves: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, value) in fields {
+                let name = if name.contains(['.', '[', '"']) || name.is_empty() { format!("{name:?}") } else { name };
+                flatten(if path.is_empty() { name } else { format!("{path}.{name}") }, value, leaves);
             }
         }
+        Value::Array(values) if !values.is_empty() => {
+            for (at, value) in values.into_iter().enumerate() {
+                flatten(format!("{path}[{at}]"), value, leaves);
+            }
+        }
+        leaf => {
+            leaves.insert(path, leaf);
+        }
     }
-    let mut leaves = BTreeMap::new();
-    walk(String::new(), serde_json::to_value(manifest).expect("a key manifest is JSON"), &mut leaves);
-    leaves
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::Level;
+    use crate::content::{FileRef, Place};
     use crate::plan::key::{CommandKey, PartKey};
     use crate::stage::Coordinates;
     use proptest::prelude::*;
@@ -180,6 +221,12 @@ mod tests {
         let mut new = old.clone();
         new.inputs.insert("train".into(), part("b"));
         assert_eq!(reasons(&old, &new), ["inputs.train: changed"]);
+    }
+
+    fn tree() -> impl Strategy<Value = Tree> {
+        let file = |content: u8| FileRef { digest: Digest::of(&[content]), size: 1, place: Place::default() };
+        let files = prop::collection::btree_map("[ab/]{1,2}", (0..3_u8).prop_map(file), 0..6);
+        files.prop_map(|files| Tree { files, level: Level::Released })
     }
 
     fn value() -> impl Strategy<Value = Value> {
@@ -251,10 +298,31 @@ mod tests {
         /// DESIGN rule 7: two keys are equal exactly when there is no reason.
         #[test]
         fn keys_are_equal_exactly_when_there_is_no_reason((old, new) in pair()) {
-            prop_assert_eq!(old.key() == new.key(), reasons(&old, &new).is_empty());
+            let found = reasons(&old, &new);
+            prop_assert_eq!(old.key() == new.key(), found.is_empty());
             prop_assert!(reasons(&old, &old).is_empty());
+            let distance = |most| Leaves::of(&old).distance(&Leaves::of(&new), most);
+            prop_assert_eq!((distance(usize::MAX), distance(2)), (found.len(), found.len().min(2)));
             let stored: KeyManifest = serde_json::from_slice(&old.bytes()).unwrap();
             prop_assert_eq!(stored.key(), old.key(), "what was stored and read is the same");
+        }
+
+        #[test]
+        fn what_changed_in_a_tree_is_told_file_by_file(old in tree(), new in tree()) {
+            let of = |tree: &Tree, path: &String| tree.files.get(path).map(|file| file.digest);
+            let both = new.files.keys().chain(old.files.keys().filter(|path| !new.files.contains_key(*path)));
+            let mut told: Vec<String> = both
+                .filter_map(|path| match (of(&old, path), of(&new, path)) {
+                    (None, _) => Some(format!("added {path}")),
+                    (_, None) => Some(format!("removed {path}")),
+                    (before, after) => (before != after).then(|| format!("changed {path}")),
+                })
+                .collect();
+            if told.len() > NAMED {
+                let more = told.split_off(NAMED).len();
+                told.push(format!("and {more} more"));
+            }
+            prop_assert_eq!(tree_difference(&old.manifest(), &new.manifest(), Level::Released), told);
         }
 
         #[test]

@@ -6,13 +6,15 @@ use super::FEW;
 use super::sidecar::{Beside, set_apart};
 use crate::content::{Digest, FileRef, Level, Tree};
 use crate::pipeline::{Origin, Source, Taken, TaskId};
-use crate::store::sources::{Found, walk, walk_next};
+use crate::store::sources::{Found, Walked, walk, walk_next};
 use crate::store::{Hashed, Looker, Stamp, Store, Unreadable};
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 /// So many files of a source are worth sharing out in the pool.
 const MANY: usize = 1024;
@@ -24,6 +26,8 @@ pub(super) struct SourceTree {
     pub(super) level: Level,
     /// In the order of the files; empty for what another pipeline left, which can't move.
     stamps: Vec<Stamp>,
+    /// The folders that were read, where a file that comes or goes changes one of their stamps for sure.
+    folders: Option<Box<[(PathBuf, Stamp)]>>,
     /// The keys of results that it is: of what another pipeline left, or what lies beside its files tells of.
     pub(super) keys: BTreeSet<Digest>,
     /// Digest of the whole, once somebody asked.
@@ -35,8 +39,6 @@ pub(super) struct SourceTree {
 /// What is made of a source when first asked.
 #[derive(Default)]
 struct Asked {
-    /// The place of each of its files → where its stamp stands.
-    places: OnceLock<HashMap<Arc<Path>, usize>>,
     /// The whole.
     tree: OnceLock<Arc<Tree>>,
     /// The files and folders inside it that references named so far.
@@ -54,8 +56,8 @@ pub(super) struct SourcePart {
 enum Looked {
     /// Not asked for, or nothing is there.
     Nothing,
-    /// Files, and the sidecars that were among them.
-    Files(Vec<Found>, Vec<PathBuf>),
+    /// Files with the folders that were read, and the sidecars that were among them.
+    Files(Walked, Vec<PathBuf>),
     Taken(Box<SourceTree>),
 }
 
@@ -72,7 +74,7 @@ pub(super) fn look(
         true => Looked::at(store, root, source, looker),
         false => Ok(Looked::Nothing),
     };
-    let beside = Beside::default();
+    let (beside, begun) = (Beside::default(), SystemTime::now());
     // A folder with thousands of files takes as long to list as the files to look at: one thread lists, the others look.
     let mut folders: Vec<&str> = sources.iter().zip(read).filter(|(_, read)| **read).filter_map(|(source, _)| folder_of(source)).collect();
     folders.dedup();
@@ -92,7 +94,7 @@ pub(super) fn look(
     let make = |((looked, hashed), source): ((Looked, &[Hashed]), &Source)| match looked {
         Looked::Nothing => Ok(None),
         Looked::Taken(taken) => Ok(Some(*taken)),
-        Looked::Files(files, among) => SourceTree::of_files(root, source, files, hashed, among, &beside).map(Some),
+        Looked::Files(walked, among) => SourceTree::of_files(root, source, walked, hashed, among, (&beside, begun)).map(Some),
     };
     with_digests.into_par_iter().zip(sources).with_min_len(FEW).map(make).collect()
 }
@@ -107,26 +109,35 @@ impl Looked {
         if let Some(taken) = &source.taken {
             let tree = taken_tree(store, taken)?;
             return Ok(tree.map_or(Self::Nothing, |(key, Tree { files, level })| {
-                Self::Taken(Box::new(SourceTree::new(files.into_iter().collect(), level, Vec::new(), BTreeSet::from([key]))))
+                Self::Taken(Box::new(SourceTree::new(files.into_iter().collect(), level, BTreeSet::from([key]))))
             }));
         }
-        let Some(files) = walk_next(looker, root, &source.path).with_context(|| format!("source `{}`", source.title()))? else {
+        let Some(walked) = walk_next(looker, root, &source.path).with_context(|| format!("source `{}`", source.title()))? else {
             return Ok(Self::Nothing);
         };
-        let (files, among) = set_apart(source, files);
-        Ok(Self::Files(files, among))
+        let (files, among) = set_apart(source, walked.files);
+        Ok(Self::Files(Walked { files, ..walked }, among))
     }
 
     fn files(&self) -> &[Found] {
         match self {
-            Self::Files(files, _) => files,
+            Self::Files(walked, _) => &walked.files,
             Self::Nothing | Self::Taken(_) => &[],
         }
     }
 }
 
 impl SourceTree {
-    fn of_files(root: &Path, source: &Source, files: Vec<Found>, hashed: &[Hashed], among: Vec<PathBuf>, beside: &Beside) -> Result<Self> {
+    /// Of what was found from `begun` on.
+    fn of_files(
+        root: &Path,
+        source: &Source,
+        walked: Walked,
+        hashed: &[Hashed],
+        among: Vec<PathBuf>,
+        (beside, begun): (&Beside, SystemTime),
+    ) -> Result<Self> {
+        let Walked { files, folders } = walked;
         let stamps = hashed.iter().map(|hashed| hashed.stamp).collect();
         let file = |(Found { name, place, .. }, hashed): (Found, &Hashed)| {
             (name, FileRef { digest: hashed.digest, size: hashed.size, place: place.into() })
@@ -136,11 +147,12 @@ impl SourceTree {
             false => files.into_par_iter().zip(hashed).with_min_len(MANY).map(file).collect(),
         };
         let (level, keys) = beside.apply(root, source, among, &files)?;
-        Ok(Self::new(files, level, stamps, keys))
+        let folders = (!folders.iter().any(|(_, stamp)| stamp.is_young(begun))).then(|| folders.into());
+        Ok(Self { stamps, folders, ..Self::new(files, level, keys) })
     }
 
-    fn new(files: Vec<(String, FileRef)>, level: Level, stamps: Vec<Stamp>, keys: BTreeSet<Digest>) -> Self {
-        Self { files, level, stamps, keys, digest: OnceLock::new(), asked: OnceLock::new() }
+    fn new(files: Vec<(String, FileRef)>, level: Level, keys: BTreeSet<Digest>) -> Self {
+        Self { files, level, stamps: Vec::new(), folders: None, keys, digest: OnceLock::new(), asked: OnceLock::new() }
     }
 
     fn asked(&self) -> &Asked {
@@ -157,6 +169,14 @@ impl SourceTree {
         match inside {
             None => Some(*self.digest.get_or_init(|| Tree::digest_of(self.files.iter().map(|(path, file)| (path.as_str(), file))))),
             Some(_) => self.part(inside).map(|part| part.digest),
+        }
+    }
+
+    /// The manifest of the part that a reference names.
+    pub(super) fn manifest(&self, inside: Option<&str>) -> Option<Vec<u8>> {
+        match inside {
+            None => Some(Tree::manifest_of(self.files.iter().map(|(path, file)| (path.as_str(), file)))),
+            Some(_) => self.part(inside).map(|part| part.tree.manifest()),
         }
     }
 
@@ -187,14 +207,19 @@ impl SourceTree {
     }
 
     fn file(&self, path: &str) -> Option<&FileRef> {
-        let place = self.files.binary_search_by(|(own, _)| own.as_str().cmp(path)).ok()?;
-        Some(&self.files[place].1)
+        Some(&self.files[self.position(path)?].1)
+    }
+
+    fn position(&self, path: &str) -> Option<usize> {
+        self.files.binary_search_by(|(own, _)| own.as_str().cmp(path)).ok()
     }
 
     /// What a message says of the first file that moved since the source was looked at, or came since.
     pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source) -> Option<String> {
         let look = || store.moved(self.files.iter().map(|(_, file)| &*file.place.file).zip(&self.stamps));
-        let walk = || source.taken.is_none().then(|| walk(root, &source.path));
+        let is_as_it_was = |(folder, then): &(PathBuf, Stamp)| Stamp::of(folder).is_ok_and(|now| now == *then);
+        let are_as_they_were = self.folders.as_ref().is_some_and(|folders| folders.iter().all(is_as_it_was));
+        let walk = || (source.taken.is_none() && !are_as_they_were).then(|| walk(root, &source.path));
         // Who has few does not wait for the pool.
         let (moved, walked) = if self.files.len() < MANY { (look(), walk()) } else { rayon::join(look, walk) };
         if let Some(first) = moved.first() {
@@ -204,19 +229,31 @@ impl SourceTree {
         // A file that stands in the way of the walk is one that came, or is about to go again.
         let Ok(walked) = walked? else { return Some("what it holds changed".to_owned()) };
         let (files, _) = set_apart(source, walked.unwrap_or_default());
-        let added = files.iter().find(|file| self.file(&file.name).is_none())?;
-        Some(format!("{} was added", self.tree().shown(&added.name)))
+        // Both are sorted.
+        let mut known = self.files.iter().map(|(path, _)| path.as_str()).peekable();
+        let mut is_known = |name: &str| {
+            while known.next_if(|path| *path < name).is_some() {}
+            known.peek() == Some(&name)
+        };
+        let added = files.iter().map(|file| file.name.as_str()).find(|name| !is_known(name))?;
+        Some(format!("{} was added", self.tree().shown(added)))
     }
 
     /// The same of the one file at `place`, where it is of this source.
     pub(super) fn moved_file(&self, place: &Path) -> Option<String> {
-        let files = || self.files.iter().zip(&self.stamps).enumerate();
-        let places = self.asked().places.get_or_init(|| files().map(|(at, ((_, file), _))| (file.place.file.clone(), at)).collect());
-        let at = *places.get(place)?;
+        let at = self.at(place)?;
         if Stamp::of(place).is_ok_and(|now| now == self.stamps[at]) {
             return None;
         }
         Some(format!("{} changed", self.tree().shown(&self.files[at].0)))
+    }
+
+    /// Which of its files lies at `place`: the path inside a source is how its place ends.
+    fn at(&self, place: &Path) -> Option<usize> {
+        let bytes = place.as_os_str().as_bytes();
+        let starts = std::iter::once(0).chain(bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1));
+        let mut found = starts.filter_map(|start| self.position(std::str::from_utf8(&bytes[start..]).ok()?));
+        found.find(|at| *self.files[*at].1.place.file == *place)
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn parts(inputs: &Inputs, port: &str, manifest: &[u8]) -> Result<(Vec
         let key = PartKey { at: Coordinates::new(), digest: Some(tree.digest()), level: tree.level, hole: None };
         manifest.inputs.insert(port.to_owned(), vec![key]);
         let mut inputs = inputs.clone();
-        inputs.0.insert(port.to_owned(), vec![Part { coordinates: Coordinates::new(), tree, hole: None }]);
+        inputs.0.insert(port.to_owned(), vec![Part { coordinates: Coordinates::new(), tree: tree.into(), hole: None }]);
         parts.push(Chosen { name, at: without(row, at_part), inputs, manifest });
     }
     ensure!(!parts.is_empty(), "input `{port}`: the chosen list is empty");

@@ -67,7 +67,7 @@ impl MapWork for PerItem<'_> {
         let file = &item.file(self.port)?.file;
         let tree = Tree { files: BTreeMap::from([(plain_name(file)?.to_owned(), file.clone())]), level: item.level };
         let mut inputs = whole.clone();
-        inputs.0.insert(self.port.to_owned(), vec![Part { coordinates: Default::default(), tree, hole: None }]);
+        inputs.0.insert(self.port.to_owned(), vec![Part { coordinates: Default::default(), tree: tree.into(), hole: None }]);
         let mut alone = self.job.with_inputs(inputs, self.job.state.clone());
         // How far one item is says nothing of the task.
         alone.notes = Box::new(|note| {

@@ -8,6 +8,7 @@ use crate::plan::{Judgement, Outcome, Planner};
 use crate::stage::{Coordinates, Inputs, Item, Part, Work, rows_of_index};
 use anyhow::Result;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The items that a task takes in, with their files and rows; none where it does not work item by item, or something that it takes is gone.
 pub fn items_of(planner: &Planner, id: TaskId, outcomes: &[Outcome]) -> Result<Vec<Item>> {
@@ -57,11 +58,11 @@ fn inputs_of(planner: &Planner, id: TaskId, outcomes: &[Outcome]) -> Result<Opti
         for edge in edges {
             let tree = match &edge.origin {
                 Origin::Source { source, inside } => match planner.source_tree(*source, inside.as_deref()) {
-                    Some(tree) => (*tree).clone(),
+                    Some(tree) => tree,
                     None => continue,
                 },
                 Origin::Task { task, port } => match tree_of(planner, *task, port, outcomes)? {
-                    Some(tree) => tree,
+                    Some(tree) => tree.into(),
                     None => return Ok(None),
                 },
             };
@@ -76,6 +77,6 @@ fn tree_of(planner: &Planner, id: TaskId, port: &str, outcomes: &[Outcome]) -> R
     planner.store.tree(&known.output(port)?.manifest, planner.level(id))
 }
 
-fn part(edge: &Edge, tree: Tree) -> Part {
+fn part(edge: &Edge, tree: Arc<Tree>) -> Part {
     Part { coordinates: Coordinates::clone(&edge.coordinates), tree, hole: None }
 }

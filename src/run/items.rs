@@ -6,13 +6,12 @@
 
 use super::pool::What;
 use crate::content::{Digest, FileRef, Place};
-use crate::stage::{Each, Inputs, Item, Row};
-use crate::store::Store;
+use crate::stage::{Each, Inputs, Item, Packer, Row};
+use crate::store::{SMALL, Store};
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::ops::Range;
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,29 +27,43 @@ pub(super) enum Treated {
     Aside { class: String, reason: String },
 }
 
-/// What is kept of an item.
+/// What is kept of an item. `S` is text: owned, or as it stands in the bytes that are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Kept {
-    Made(Vec<KeptRow>),
+enum Kept<S> {
+    Made(Vec<KeptRow<S>>),
     Aside { class: String, reason: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeptRow {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    port: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    item: Option<String>,
-    row: Vec<(String, String)>,
+struct KeptRow<S> {
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    port: Option<S>,
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    item: Option<S>,
+    row: Vec<(S, S)>,
     /// Path, digest, bytes.
-    files: Vec<(String, Digest, u64)>,
+    files: Vec<(S, Digest, u64)>,
+}
+
+fn none<S>() -> Option<S> {
+    None
+}
+
+/// Text that is not copied where it stands in the bytes as it is.
+#[derive(Deserialize)]
+struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The files that what is kept of an item names, for who collects garbage; none where this version cannot read it.
 pub fn files_of(kept: &[u8]) -> Option<Vec<Digest>> {
-    match serde_json::from_slice(kept).ok()? {
+    match serde_json::from_slice::<Kept<Text>>(kept).ok()? {
         Kept::Made(rows) => Some(rows.into_iter().flat_map(|row| row.files).map(|(_, digest, _)| digest).collect()),
         Kept::Aside { .. } => Some(Vec::new()),
     }
@@ -79,57 +92,72 @@ impl<'s> Items<'s> {
 
     /// What is known of each of these items, in their order; nothing where all are treated anew.
     pub(super) fn look(&self, items: &[Item]) -> Result<Vec<Option<Treated>>> {
-        let kept = if self.anew { HashMap::new() } else { self.store.items(&self.keys)? };
-        // What another version wrote is made anew. Read twice, so that the long form of all is never there at once.
-        let read = |key: &Digest| serde_json::from_slice::<Kept>(kept.get(key)?).ok();
-        let files: Vec<Option<Vec<(Digest, u64)>>> = self.keys.par_iter().map(|key| read(key).map(|kept| files(&kept))).collect();
-        let places = self.store.kept_places(&files.iter().flatten().flatten().copied().collect::<Vec<_>>())?;
-        let mut start = 0;
-        let ranges: Vec<Option<Range<usize>>> = files
-            .into_iter()
-            .map(|files| {
-                let range = start..start + files.as_ref()?.len();
-                start = range.end;
-                Some(range)
-            })
-            .collect();
-        // One whose files are gone from the store is made anew too.
-        let unfold = |((key, item), range): ((&Digest, &Item), Option<Range<usize>>)| {
-            let here: Vec<Place> = places[range?].iter().cloned().collect::<Option<_>>()?;
-            read(key).map(|kept| unfold(kept, here, item))
+        if self.anew {
+            return Ok(items.iter().map(|_| None).collect());
+        }
+        // What another version wrote is made anew.
+        let read = |packer: &mut Packer, at: usize, bytes: &[u8]| {
+            serde_json::from_slice::<Kept<Text>>(bytes).ok().map(|kept| unfold(kept, &items[at], packer))
         };
-        Ok(self.keys.par_iter().zip(items).zip(ranges).map(unfold).collect())
+        let mut treated = self.store.items(&self.keys, Packer::default, read)?;
+        let files: Vec<(Digest, u64)> = treated.iter().flatten().flat_map(Treated::files).map(|file| (file.digest, file.size)).collect();
+        let mut places = self.store.kept_places(&files)?.into_iter();
+        for one in &mut treated {
+            let mut all_here = true;
+            for file in one.iter_mut().flat_map(Treated::files_mut) {
+                match places.next().flatten() {
+                    Some(place) => file.place = place,
+                    None => all_here = false,
+                }
+            }
+            if !all_here {
+                // One whose files are gone from the store is made anew too.
+                *one = None;
+            }
+        }
+        Ok(treated)
     }
 
     /// Keeps what `each` made of the item at `at`.
     pub(super) fn keep(&self, at: usize, item: &Item, each: Each) -> Result<Treated> {
-        let (mut places, mut is_large) = (Vec::new(), false);
-        let kept = match each {
+        // Small files are kept together with the result; large ones have places already.
+        let (mut small, mut places) = (Vec::new(), Vec::new());
+        let kept: Kept<String> = match each {
             Each::Quarantined { class, reason } => Kept::Aside { class, reason },
             Each::Made(made) => {
                 let mut rows = Vec::with_capacity(made.len());
                 for one in made {
                     let mut files = Vec::with_capacity(one.files.len());
                     for (path, bytes) in one.files {
-                        let file = self.store.put_bytes(&bytes)?;
-                        is_large |= file.place.at.is_none();
-                        files.push((path, file.digest, file.size));
-                        places.push(file.place);
+                        let size = bytes.len() as u64;
+                        let (digest, place) = match size < SMALL {
+                            true => (Digest::of(&bytes), None),
+                            false => self.store.put_bytes(&bytes).map(|file| (file.digest, Some(file.place)))?,
+                        };
+                        if place.is_none() {
+                            small.push((digest, bytes));
+                        }
+                        files.push((path, digest, size));
+                        places.push(place);
                     }
                     rows.push(KeptRow { port: one.port, item: one.item, row: one.row, files });
                 }
                 Kept::Made(rows)
             }
         };
-        if self.anew {
-            return Ok(unfold(kept, places, item));
-        }
+        let small: Vec<(Digest, &[u8])> = small.iter().map(|(digest, bytes)| (*digest, bytes.as_slice())).collect();
         let bytes = serde_json::to_vec(&kept).context("what an item gave")?;
-        match is_large {
-            false => self.store.put_item(&self.keys[at], &bytes)?,
-            true => self.wait(self.keys[at], bytes)?,
+        let all_small = small.len() == places.len();
+        let together = (all_small && !self.anew).then_some((&self.keys[at], bytes.as_slice()));
+        let mut packed = self.store.put_with_item(&small, together)?.into_iter();
+        if !all_small && !self.anew {
+            self.wait(self.keys[at], bytes)?;
         }
-        Ok(unfold(kept, places, item))
+        let mut treated = unfold(kept, item, &mut Packer::default());
+        for (file, place) in treated.files_mut().zip(places) {
+            file.place = place.or_else(|| packed.next()).context("a file of an item that was not kept")?;
+        }
+        Ok(treated)
     }
 
     /// A result may be found only when its files can be: large ones are synced in batches first.
@@ -197,28 +225,32 @@ fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-/// Digests and sizes.
-fn files(kept: &Kept) -> Vec<(Digest, u64)> {
-    match kept {
-        Kept::Made(rows) => rows.iter().flat_map(|row| row.files.iter().map(|(_, digest, size)| (*digest, *size))).collect(),
-        Kept::Aside { .. } => Vec::new(),
-    }
-}
-
-/// Overlays what was kept on what the item carries.
-fn unfold(kept: Kept, places: Vec<Place>, item: &Item) -> Treated {
+/// Overlays what was kept on what the item carries; the places of its files are left empty.
+fn unfold<S: AsRef<str>>(kept: Kept<S>, item: &Item, packer: &mut Packer) -> Treated {
     let rows = match kept {
         Kept::Aside { class, reason } => return Treated::Aside { class, reason },
         Kept::Made(rows) => rows,
     };
-    let mut places = places.into_iter();
-    let row = |one: KeptRow| {
-        let mut values = item.row.clone();
-        values.extend(one.row);
-        let files = one.files.into_iter().zip(places.by_ref()).map(|((path, digest, size), place)| (path, FileRef { digest, size, place }));
-        Row { port: one.port, item: one.item.unwrap_or_else(|| item.item.clone()), values, files: files.collect() }
+    let file = |(path, digest, size): (S, Digest, u64)| (path.as_ref().to_owned(), FileRef { digest, size, place: Place::default() });
+    let row = |one: KeptRow<S>| Row {
+        port: one.port.map(|port| port.as_ref().to_owned()),
+        item: one.item.map_or_else(|| item.item.clone(), |item| item.as_ref().to_owned()),
+        values: packer.pack(&item.row, &one.row),
+        files: one.files.into_iter().map(file).collect(),
     };
     Treated::Rows(rows.into_iter().map(row).collect())
+}
+
+impl Treated {
+    fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let rows = if let Self::Rows(rows) = self { rows.as_slice() } else { &[] };
+        rows.iter().flat_map(|row| &row.files).map(|(_, file)| file)
+    }
+
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
+        let rows = if let Self::Rows(rows) = self { rows.as_mut_slice() } else { &mut [] };
+        rows.iter_mut().flat_map(|row| &mut row.files).map(|(_, file)| file)
+    }
 }
 
 #[cfg(test)]
@@ -257,20 +289,20 @@ mod tests {
             row: vec![("width".into(), "2".into())],
             files: vec![("x.png".into(), Digest::of(b"x"), 1)],
         }]);
-        let again: Kept = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
-        assert_eq!(again, kept);
-        let place = Place { file: std::path::Path::new("pack").into(), at: Some(7) };
-        let Treated::Rows(rows) = unfold(again, vec![place.clone()], &item("b", "1", &[("label", "y")])) else { panic!("rows") };
+        let bytes = serde_json::to_vec(&kept).unwrap();
+        assert_eq!(serde_json::from_slice::<Kept<String>>(&bytes).unwrap(), kept);
+        let again: Kept<Text> = serde_json::from_slice(&bytes).unwrap();
+        let Treated::Rows(rows) = unfold(again, &item("b", "1", &[("label", "y")]), &mut Packer::default()) else { panic!("rows") };
         assert_eq!((rows[0].item.as_str(), &rows[0].values["label"], &rows[0].values["width"]), ("b", "y", "2"));
-        assert_eq!(rows[0].files[0].1.place, place);
+        assert_eq!((rows[0].files[0].0.as_str(), rows[0].files[0].1.digest), ("x.png", Digest::of(b"x")));
     }
 
     #[test]
     fn what_was_kept_before_rows_had_ports_is_still_found() {
-        let of = |row: &KeptRow| serde_json::to_string(&Kept::Made(vec![row.clone()])).unwrap();
+        let of = |row: &KeptRow<String>| serde_json::to_string(&Kept::Made(vec![row.clone()])).unwrap();
         let mut row = KeptRow { port: None, item: None, row: Vec::new(), files: Vec::new() };
         assert_eq!(of(&row), r#"{"made":[{"row":[],"files":[]}]}"#);
         row.port = Some("masks".into());
-        assert_eq!(serde_json::from_str::<Kept>(&of(&row)).unwrap(), Kept::Made(vec![row]));
+        assert_eq!(serde_json::from_str::<Kept<String>>(&of(&row)).unwrap(), Kept::Made(vec![row]));
     }
 }

@@ -13,6 +13,7 @@ use crate::stage::{Coordinates, Inputs, Part};
 use crate::store::Act;
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The inputs of a task, or the tasks whose bytes are gone.
 enum Found {
@@ -168,21 +169,21 @@ impl<'a> Loop<'a> {
 
     fn part(&self, edge: &Edge) -> Result<Arrived> {
         let part =
-            |tree: Tree, hole: Option<String>| Arrived::Part(Part { coordinates: Coordinates::clone(&edge.coordinates), tree, hole });
+            |tree: Arc<Tree>, hole: Option<String>| Arrived::Part(Part { coordinates: Coordinates::clone(&edge.coordinates), tree, hole });
         Ok(match &edge.origin {
             Origin::Source { source, inside } => match self.planner.source_tree(*source, inside.as_deref()) {
-                Some(tree) => part((*tree).clone(), None),
+                Some(tree) => part(tree, None),
                 None => Arrived::Unconnected,
             },
             Origin::Task { task, port } => match &self.outcomes[task.0] {
                 Outcome::Known(known) => {
                     let output = known.output(port)?;
                     match self.planner.store.tree(&output.manifest, self.planner.level(*task))? {
-                        Some(tree) => part(tree, None),
+                        Some(tree) => part(tree.into(), None),
                         None => Arrived::Gone(*task),
                     }
                 }
-                Outcome::Failed(class) => part(Tree::default(), Some(class.clone())),
+                Outcome::Failed(class) => part(Arc::default(), Some(class.clone())),
                 Outcome::Open => anyhow::bail!("{} has not ended", self.title(*task)),
             },
         })

@@ -11,7 +11,7 @@ use super::turns;
 use crate::content::{FileRef, Level, Tree};
 use crate::crash::panic_point;
 use crate::panics::caught;
-use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Part, QUARANTINE, Row, Work};
+use crate::stage::{Aside, Configured, Each, Inputs, Item, Kind, MapWork, Note, Part, Picker, QUARANTINE, Row, Work, columns_of};
 use crate::table::{Table, Tsv};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -215,7 +215,8 @@ impl<'j> Known<'j> {
 
 /// The output's tree: every row's files, `index.tsv`, and `quarantine.tsv` where an item was set aside here or before.
 pub(super) fn gather(job: &Job, writes: &[&str], ports: &[&str], rows: Vec<Row>, aside: &[Aside], level: Level) -> Result<Tree> {
-    let carried: BTreeSet<&str> = rows.iter().flat_map(|row| row.values.columns()).filter(|column| !writes.contains(column)).collect();
+    let all = columns_of(rows.iter().map(|row| &row.values));
+    let carried = all.into_iter().filter(|column| !writes.contains(column));
     let columns: Vec<String> = writes.iter().copied().chain(carried).filter(|column| *column != "item").map(str::to_owned).collect();
     let mut seen = HashSet::with_capacity(rows.len());
     ensure!(rows.iter().all(|row| seen.insert(row.item.as_str())), "two rows of the output have the same item");
@@ -223,10 +224,10 @@ pub(super) fn gather(job: &Job, writes: &[&str], ports: &[&str], rows: Vec<Row>,
     let mut index = Tsv::default();
     index.row(std::iter::once("item").chain(columns.iter().map(String::as_str)));
     let mut tree = Tree { files: BTreeMap::new(), level };
+    let mut picker = Picker::new(&columns);
     // Each row goes when it is written: there may be hundreds of thousands.
     for row in rows {
-        let values = columns.iter().map(|column| row.values.get(column).unwrap_or_default());
-        index.row(std::iter::once(row.item.as_str()).chain(values));
+        index.row(std::iter::once(row.item.as_str()).chain(picker.pick(&row.values)));
         for (path, file) in row.files {
             let digest = file.digest;
             let other = tree.files.insert(path, file);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One artifact on an input port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub struct Part {
     /// Where it stands in a gather: the gathered axes, and `from` for a label. Empty on a port that takes one.
     pub coordinates: Coordinates,
     /// Its files. Empty where the port has holes and this cell failed.
-    pub tree: Tree,
+    pub tree: Arc<Tree>,
     /// Why the part is missing, on a port with holes.
     pub hole: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! Items: the rows that a map kind treats alone.
 
-use super::{Inputs, Part, Values};
+use super::{Inputs, Packer, Part, Values};
 use crate::content::{FileRef, Level};
 use crate::table::Table;
 use anyhow::{Context as _, Result, ensure};
@@ -155,16 +155,16 @@ fn items_of(part: &Part, port: &str) -> Result<Vec<Item>> {
     let table = Table::from_tsv(&part.tree.read("index.tsv")?).with_context(|| format!("port `{port}`: index.tsv"))?;
     let at_item = table.column("item")?;
     let at_file = table.column("file")?;
-    let mut items = Vec::with_capacity(table.rows.len());
+    let (mut items, mut packer) = (Vec::with_capacity(table.rows.len()), Packer::default());
     for values in &table.rows {
         let path = &values[at_file];
         ensure!(!values[at_item].is_empty(), "port `{port}`: a row of index.tsv has no item");
         let file = part.tree.files.get(path).with_context(|| format!("port `{port}`: the file of item {} is missing", values[at_item]))?;
-        let row = table.columns.iter().zip(values).filter(|(column, _)| *column != "item").collect();
+        let row: Vec<_> = table.columns.iter().zip(values).filter(|(column, _)| *column != "item").collect();
         items.push(Item {
             item: values[at_item].clone(),
             files: vec![ItemFile { port: port.to_owned(), path: path.clone(), file: file.clone() }],
-            row,
+            row: packer.pack(&Values::default(), &row),
             level: part.tree.level,
         });
     }

@@ -1,7 +1,7 @@
 //! The values of an item's row, packed: there may be hundreds of thousands of rows at a time.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Index;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -53,25 +53,12 @@ impl Values {
 
     /// Gives several columns values.
     pub fn extend<C: AsRef<str>, V: AsRef<str>>(&mut self, values: impl IntoIterator<Item = (C, V)>) {
-        let values: Vec<(C, V)> = values.into_iter().collect();
-        let mut all: BTreeMap<&str, &str> = self.iter().collect();
-        all.extend(values.iter().map(|(column, value)| (column.as_ref(), value.as_ref())));
-        *self = Self::pack(&all);
+        *self = Packer::default().pack(self, &values.into_iter().collect::<Vec<_>>());
     }
 
     fn at(&self, at: usize) -> &str {
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         &self.text[start as usize..self.ends[at] as usize]
-    }
-
-    fn pack(values: &BTreeMap<&str, &str>) -> Self {
-        let mut text = String::with_capacity(values.values().map(|value| value.len()).sum());
-        let mut ends = Vec::with_capacity(values.len());
-        for value in values.values() {
-            text.push_str(value);
-            ends.push(length(&text));
-        }
-        Self { columns: shared(values), text: text.into(), ends: ends.into() }
     }
 }
 
@@ -79,8 +66,97 @@ fn length(text: &str) -> u32 {
     u32::try_from(text.len()).expect("a row is shorter than 4 GiB")
 }
 
+/// Packs the values of many rows that mostly have the same columns: what was found out for the last row serves the next.
+#[derive(Default)]
+pub struct Packer {
+    /// The columns of the last row that was packed: those that it had, and those that it was given.
+    before: Option<(Arc<[String]>, Vec<String>)>,
+    /// What came of them, and where each one's value is from.
+    columns: Arc<[String]>,
+    from: Vec<From>,
+}
+
+/// Where a column's value is from.
+#[derive(Clone, Copy)]
+enum From {
+    /// The row, the column at this place.
+    Row(usize),
+    /// What the row is given, at this place.
+    Given(usize),
+}
+
+impl Packer {
+    /// The values of a row, and over them what it is given.
+    pub fn pack<C: AsRef<str>, V: AsRef<str>>(&mut self, row: &Values, given: &[(C, V)]) -> Values {
+        let is_same = self.before.as_ref().is_some_and(|(columns, names)| {
+            Arc::ptr_eq(columns, &row.columns)
+                && names.len() == given.len()
+                && names.iter().zip(given).all(|(name, (own, _))| name == own.as_ref())
+        });
+        if !is_same {
+            self.learn(row, given);
+        }
+        let value = |from: &From| match *from {
+            From::Row(at) => row.at(at),
+            From::Given(at) => given[at].1.as_ref(),
+        };
+        let mut text = String::with_capacity(self.from.iter().map(|from| value(from).len()).sum());
+        let mut ends = Vec::with_capacity(self.from.len());
+        for from in &self.from {
+            text.push_str(value(from));
+            ends.push(length(&text));
+        }
+        Values { columns: self.columns.clone(), text: text.into(), ends: ends.into() }
+    }
+
+    fn learn<C: AsRef<str>, V>(&mut self, row: &Values, given: &[(C, V)]) {
+        let own = row.columns.iter().enumerate().map(|(at, column)| (column.as_str(), From::Row(at)));
+        let others = given.iter().enumerate().map(|(at, (column, _))| (column.as_ref(), From::Given(at)));
+        let all: BTreeMap<&str, From> = own.chain(others).collect();
+        self.columns = shared(&all);
+        self.from = all.into_values().collect();
+        self.before = Some((row.columns.clone(), given.iter().map(|(column, _)| column.as_ref().to_owned()).collect()));
+    }
+}
+
+/// Finds the values of the same columns in many rows that mostly have the same ones.
+pub struct Picker<'c> {
+    wanted: &'c [String],
+    /// The columns of the last row, and where in them the wanted ones are.
+    before: Arc<[String]>,
+    places: Vec<Option<usize>>,
+}
+
+impl<'c> Picker<'c> {
+    /// Of these columns.
+    pub fn new(wanted: &'c [String]) -> Self {
+        Self { wanted, before: Values::default().columns, places: vec![None; wanted.len()] }
+    }
+
+    /// A row's values of the wanted columns, in their order; empty where it has no such column.
+    pub fn pick<'v>(&mut self, row: &'v Values) -> impl Iterator<Item = &'v str> {
+        if !Arc::ptr_eq(&self.before, &row.columns) {
+            self.places = self.wanted.iter().map(|column| row.place(column)).collect();
+            self.before = row.columns.clone();
+        }
+        self.places.iter().map(|place| place.map_or("", |at| row.at(at)))
+    }
+}
+
+/// All columns that rows have.
+pub fn columns_of<'v>(rows: impl IntoIterator<Item = &'v Values>) -> BTreeSet<&'v str> {
+    let (mut columns, mut before) = (BTreeSet::new(), None);
+    for row in rows {
+        if !before.is_some_and(|before| Arc::ptr_eq(before, &row.columns)) {
+            columns.extend(row.columns());
+            before = Some(&row.columns);
+        }
+    }
+    columns
+}
+
 /// The columns of these values, the same for every row that has them.
-fn shared(values: &BTreeMap<&str, &str>) -> Arc<[String]> {
+fn shared<T>(values: &BTreeMap<&str, T>) -> Arc<[String]> {
     static KNOWN: Mutex<Vec<Arc<[String]>>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(columns) = known.iter().find(|columns| columns.iter().eq(values.keys())) {
@@ -162,6 +238,19 @@ mod tests {
             prop_assert_eq!(&text, &serde_json::to_string(&expected).unwrap());
             prop_assert!(serde_json::from_str::<Values>(&text).unwrap().iter().eq(values.iter()));
         }
+
+        #[test]
+        fn what_was_packed_before_changes_nothing(
+            rows in proptest::collection::vec((0..3_usize, proptest::collection::vec(("[a-c]", ".{0,3}"), 0..3)), 0..12),
+        ) {
+            let bases: [Values; 3] = [Values::default(), [("a", "1")].into_iter().collect(), [("b", ""), ("d", "é")].into_iter().collect()];
+            let mut packer = Packer::default();
+            for (base, given) in rows {
+                let mut alone = bases[base].clone();
+                alone.extend(given.clone());
+                prop_assert!(packer.pack(&bases[base], &given).iter().eq(alone.iter()));
+            }
+        }
     }
 
     #[test]
@@ -171,5 +260,11 @@ mod tests {
         assert!(Arc::ptr_eq(&one.columns, &two.columns) && two["size"] == *"2");
         two.set("size", "");
         assert!(Arc::ptr_eq(&one.columns, &two.columns) && two.get("size") == Some(""));
+        let other: Values = [("size", "3"), ("view", "PA")].into_iter().collect();
+        assert_eq!(columns_of([&one, &two, &other]), BTreeSet::from(["file", "size", "view"]));
+        let wanted = ["view".to_owned(), "size".to_owned()];
+        let (mut picker, none) = (Picker::new(&wanted), Values::default());
+        let found = [&one, &none, &other].map(|row| picker.pick(row).collect::<Vec<_>>());
+        assert_eq!(found, [["", "1"], ["", ""], ["PA", "3"]]);
     }
 }

@@ -139,6 +139,7 @@ mod tests {
     use super::*;
     use crate::content::Level;
     use crate::stages::testing::{World, chain, params};
+    use std::sync::Arc;
 
     const INDEX: &[u8] = b"item\tfile\tsubject\tlabel\n1\t1.png\tp\ta\n2\t2.png\tp\tb\n3\t3.png\tq\tb\n";
 
@@ -151,7 +152,7 @@ mod tests {
         let outcome = world.run(&params::<CohortLabel>("mixed = 'allow'")).unwrap();
         assert_eq!(outcome.warnings, ["1 patient (p) has more than one label"]);
         assert_eq!(outcome.table("cohort", "cohort.tsv").rows.len(), 3);
-        world.inputs.0.get_mut("index").unwrap()[0].tree.level = Level::Identified;
+        Arc::make_mut(&mut world.inputs.0.get_mut("index").unwrap()[0].tree).level = Level::Identified;
         assert_eq!(chain(world.run(&params::<CohortLabel>(""))), format!("1 patient has {remedy}"));
     }
 

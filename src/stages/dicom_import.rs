@@ -141,6 +141,7 @@ mod tests {
     use crate::phantom::{Person, Radiograph};
     use crate::stages::testing::World;
     use crate::table::Table;
+    use std::sync::Arc;
 
     #[test]
     fn files_are_indexed_and_others_set_aside() {
@@ -172,7 +173,7 @@ mod tests {
         let person = Person::draw(1, 1, 1.0);
         let radiograph = Radiograph::make(1, &person, &person.exams[0], 32).unwrap();
         let mut world = World::new();
-        world.connect("files", &[("a", &radiograph.dicom)]).tree.level = Level::Identified;
+        Arc::make_mut(&mut world.connect("files", &[("a", &radiograph.dicom)]).tree).level = Level::Identified;
         let tree = world.map(&DicomImport {}).unwrap();
         let index = Table::from_tsv(&tree.read("index.tsv").unwrap()).unwrap();
         assert_eq!(index.rows[0][index.column("item").unwrap()], item_name(Level::Identified, &radiograph.sop_instance_uid));

@@ -151,19 +151,18 @@ pub(super) fn made(from: &ItemFile, png: Vec<u8>, mut row: Vec<(String, String)>
     Made { row, files: vec![(path, png)], ..Made::default() }
 }
 
-/// Names each row's only file after its item; an item's rows of several outputs give files of the same name.
+/// Names each row's only file after its item; an item's rows of several outputs give files of the same name. Rows are sorted by item.
 pub(super) fn name_files(rows: &mut [Row]) {
-    let mut items: Vec<&str> = rows.iter().map(|row| row.item.as_str()).collect();
-    items.sort_unstable();
-    items.dedup();
-    let names = file_names(items.iter().copied(), "png");
-    let places: Vec<usize> = rows.iter().map(|row| items.partition_point(|item| *item < row.item.as_str())).collect();
-    for (row, place) in rows.iter_mut().zip(places) {
-        let name = &names[place];
-        for (path, _) in &mut row.files {
-            path.clone_from(name);
+    debug_assert!(rows.is_sorted_by_key(|row| &row.item));
+    let are_of_one_item = |one: &Row, next: &Row| one.item == next.item;
+    let names = file_names(rows.chunk_by(are_of_one_item).map(|rows| rows[0].item.as_str()), "png");
+    for (rows, name) in rows.chunk_by_mut(are_of_one_item).zip(&names) {
+        for row in rows {
+            for (path, _) in &mut row.files {
+                path.clone_from(name);
+            }
+            row.values.set("file", name);
         }
-        row.values.set("file", name);
     }
 }
 
@@ -195,6 +194,7 @@ mod tests {
     use crate::content::Level;
     use crate::stages::testing::{World, chain, params};
     use crate::table::Table;
+    use std::sync::Arc;
 
     fn png(shade: u16) -> Vec<u8> {
         Grey { width: 2, height: 1, depth: 8, pixels: vec![0, shade] }.encode_png().unwrap()
@@ -222,11 +222,11 @@ mod tests {
     #[test]
     fn an_identified_source_gives_hashed_items_and_silent_messages() {
         let mut world = world("file,item\na/1.png,Meyer\nMeyer.png,x\n");
-        world.inputs.0.get_mut("table").unwrap()[0].tree.level = Level::Identified;
+        Arc::make_mut(&mut world.inputs.0.get_mut("table").unwrap()[0].tree).level = Level::Identified;
         let error = chain(world.map(&params::<ImagesImport>("")));
         assert!(error.ends_with(": row 2, column `file`: the file it names (name withheld) is not in the source"), "{error}");
         assert!(error.starts_with("file ") && !error.contains("labels"), "{error}");
-        world.connect("table", &[("labels.csv", b"file,item\na/1.png,Meyer\n")]).tree.level = Level::Identified;
+        Arc::make_mut(&mut world.connect("table", &[("labels.csv", b"file,item\na/1.png,Meyer\n")]).tree).level = Level::Identified;
         let item = params::<ImagesImport>("").items(&world.inputs).unwrap().remove(0).item;
         assert_eq!((item.len(), item.contains("Meyer")), (24, false));
     }

@@ -208,10 +208,11 @@ mod tests {
     use crate::content::{Level, Tree};
     use crate::stage::{Part, Value};
     use crate::stages::testing::{World, params};
+    use std::sync::Arc;
 
     fn part(tree: Tree, label: &str) -> Part {
         let text = |text: &str| Value::Text(text.to_owned());
-        Part { coordinates: [("from".to_owned(), text(label)), ("region".to_owned(), text("all"))].into(), tree, hole: None }
+        Part { coordinates: [("from".to_owned(), text(label)), ("region".to_owned(), text("all"))].into(), tree: tree.into(), hole: None }
     }
 
     /// A chosen list of two networks, as `classifier.evaluate` gives it: metrics in folders, predictions in one table.
@@ -254,13 +255,13 @@ mod tests {
     #[test]
     fn what_rests_on_few_people_is_not_drawn() {
         let mut world = world();
-        world.inputs.0.values_mut().flatten().for_each(|part| part.tree.level = Level::Identified);
+        world.inputs.0.values_mut().flatten().for_each(|part| Arc::make_mut(&mut part.tree).level = Level::Identified);
         let page =
             |params: ReportHtml, world: &World| String::from_utf8(world.run(&params).unwrap().read("report", "report.html")).unwrap();
         assert!(page(params("min_count = 5"), &world).contains("ROC: b"));
         let hidden = page(params("min_count = 11"), &world);
         assert!(!hidden.contains("ROC: b") && !hidden.contains("<circle") && hidden.contains("with counts below 11"), "{hidden}");
-        world.inputs.0.values_mut().flatten().for_each(|part| part.tree.level = Level::Released);
+        world.inputs.0.values_mut().flatten().for_each(|part| Arc::make_mut(&mut part.tree).level = Level::Released);
         assert!(page(params("min_count = 11"), &world).contains("ROC: b"));
     }
 

@@ -135,7 +135,7 @@ mod tests {
         let first = world.tree(&[("metrics.json", json)]);
         let part = |seed: i64, tree: Tree, hole: Option<&str>| Part {
             coordinates: [("seed".to_owned(), Value::Int(seed))].into(),
-            tree,
+            tree: tree.into(),
             hole: hole.map(str::to_owned),
         };
         let parts = vec![part(1, first, None), part(2, Tree::default(), Some("out-of-memory"))];
@@ -160,7 +160,7 @@ mod tests {
     fn validation_and_what_it_chose_stand_beside_the_test_figures() {
         let mut world = World::new();
         let at = |backbone: &str| [("backbone".to_owned(), Value::Text(backbone.to_owned()))].into();
-        let part = |backbone: &str, tree: Tree| Part { coordinates: at(backbone), tree, hole: None };
+        let part = |backbone: &str, tree: Tree| Part { coordinates: at(backbone), tree: tree.into(), hole: None };
         let metrics = |auc: f64| format!(r#"{{"role":"test","n":40,"metrics":[{{"name":"auc","value":{auc}}}]}}"#);
         let predictions = "item\tsubject\tlabel\tpredicted\tscore_a\tscore_b\n1\ts\ta\ta\t0.9\t0.1\n2\tt\tb\ta\t0.6\t0.4\n";
         let runs =

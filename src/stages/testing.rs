@@ -47,7 +47,7 @@ impl World {
     /// Connects a tree to a port that takes one part.
     pub(super) fn connect_tree(&mut self, port: &str, tree: Tree) -> &mut Part {
         let parts = self.inputs.0.entry(port.to_owned()).or_default();
-        *parts = vec![Part { coordinates: Coordinates::new(), tree, hole: None }];
+        *parts = vec![Part { coordinates: Coordinates::new(), tree: tree.into(), hole: None }];
         &mut parts[0]
     }
 
@@ -107,6 +107,7 @@ impl World {
                 }
             }
         }
+        rows.sort_by(|a, b| a.item.cmp(&b.item));
         kind.finish(&mut rows, &mut aside)?;
         let remarks = kind.remarks(&rows);
         let mut quarantine = Table::new(["item", "kind", "class", "reason"]);

@@ -28,7 +28,7 @@ const SYNCERS: usize = 16;
 /// So few files are not shared out in the pool: who waits there for a share may have to end another task's work first.
 const ALONE: usize = 8;
 /// Shorter blobs go into packs, in bytes. A file takes up a block of so many anyway.
-pub(super) const SMALL: u64 = 16 << 10;
+pub const SMALL: u64 = 16 << 10;
 
 impl Store {
     /// Takes a finished folder in: every file becomes a blob, and the answer is their tree. The folder's files are gone after.
@@ -125,25 +125,30 @@ impl Store {
     /// Writes small blobs, those that are not there, with one write; the answers are in the order of `blobs`. They are at their places at
     /// once, and durable after [`Store::sync`].
     pub(super) fn put_small(&self, blobs: &[&[u8]]) -> Result<Vec<FileRef>> {
-        if blobs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let digests: Vec<Digest> = blobs.iter().map(|bytes| Digest::of(bytes)).collect();
-        let there = self.packs.find_there(Tag::Blob, &digests).map_err(|error| self.trouble(error))?;
+        let blobs: Vec<(Digest, &[u8])> = blobs.iter().map(|bytes| (Digest::of(bytes), *bytes)).collect();
+        let places = self.put_small_and(&blobs, None)?.into_iter();
+        Ok(blobs.iter().zip(places).map(|((digest, bytes), place)| FileRef { digest: *digest, size: bytes.len() as u64, place }).collect())
+    }
+
+    /// The same with the digests of the blobs, and in the same write, behind them, what relies on them.
+    pub(super) fn put_small_and(&self, blobs: &[(Digest, &[u8])], behind: Option<(Tag, Digest, &[u8])>) -> Result<Vec<Place>> {
+        let digests: Vec<Digest> = blobs.iter().map(|(digest, _)| *digest).collect();
+        let there = match blobs {
+            [] => HashMap::new(),
+            _ => self.packs.find_there(Tag::Blob, &digests).map_err(|error| self.trouble(error))?,
+        };
         let mut places: HashMap<Digest, Place> =
             there.into_iter().filter_map(|(digest, spots)| Some((digest, spots.first()?.place()))).collect();
-        let mut entries: BTreeMap<Digest, &[u8]> = digests.iter().copied().zip(blobs.iter().copied()).collect();
-        entries.retain(|digest, _| !places.contains_key(digest));
+        let missing: BTreeMap<Digest, &[u8]> = blobs.iter().copied().filter(|(digest, _)| !places.contains_key(digest)).collect();
+        let entries: Vec<(Tag, Digest, &[u8])> =
+            missing.into_iter().map(|(digest, bytes)| (Tag::Blob, digest, bytes)).chain(behind).collect();
         if !entries.is_empty() {
             self.check_writable()?;
-            let entries: Vec<(Tag, Digest, &[u8])> = entries.into_iter().map(|(digest, bytes)| (Tag::Blob, digest, bytes)).collect();
             let spots = self.packs.append(&entries).map_err(|error| self.trouble(error))?;
-            places.extend(entries.iter().zip(spots).map(|((_, digest, _), spot)| (*digest, spot.place())));
+            let written = entries.iter().zip(spots).filter(|((tag, ..), _)| *tag == Tag::Blob);
+            places.extend(written.map(|((_, digest, _), spot)| (*digest, spot.place())));
         }
-        let file = |(digest, bytes): (&Digest, &&[u8])| {
-            Some(FileRef { digest: *digest, size: bytes.len() as u64, place: places.get(digest)?.clone() })
-        };
-        digests.iter().zip(blobs).map(|one| file(one).context("a small blob that was not packed")).collect()
+        digests.iter().map(|digest| places.get(digest).cloned().context("a small blob that was not packed")).collect()
     }
 
     fn write_apart(&self, bytes: &[u8]) -> Result<PathBuf> {

@@ -52,8 +52,8 @@ pub struct Unreadable {
 }
 
 impl Stamp {
-    /// Whether the file may change after `moment` without a change of stamp.
-    fn is_young(&self, moment: SystemTime) -> bool {
+    /// Whether the file or folder may change after `moment` without a change of stamp.
+    pub fn is_young(&self, moment: SystemTime) -> bool {
         let limit = moment.checked_sub(YOUNG).and_then(|limit| limit.duration_since(UNIX_EPOCH).ok()).map_or(0, |limit| limit.as_nanos());
         i128::from(self.modified.max(self.changed)) >= i128::try_from(limit).unwrap_or(i128::MAX)
     }

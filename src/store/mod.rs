@@ -51,6 +51,7 @@ mod trees;
 mod verify;
 
 pub use audit::{Act, Audit};
+pub use blobs::SMALL;
 pub use clock::{now, utc};
 pub use files::{Damaged, replace};
 pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
@@ -257,6 +258,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,6 +55,11 @@ pub(super) struct Spot {
 }
 
 impl Spot {
+    /// What sorts spots by their packs, in no order of these, and in each by where they lie.
+    pub(super) fn order(&self) -> (usize, u64) {
+        (Arc::as_ptr(&self.file).cast::<u8>() as usize, self.at)
+    }
+
     pub(super) fn place(&self) -> Place {
         Place { file: self.file.clone(), at: Some(self.at) }
     }
@@ -85,7 +90,8 @@ impl OpenPacks {
     pub(super) fn of<'s>(spots: impl IntoIterator<Item = &'s Spot>) -> Self {
         let mut packs = Self(Vec::new());
         for spot in spots {
-            if packs.place(spot).is_none() {
+            // Mostly the one opened last.
+            if !packs.0.last().is_some_and(|(path, _)| Arc::ptr_eq(path, &spot.file)) && packs.place(spot).is_none() {
                 packs.0.push((spot.file.clone(), File::open(&*spot.file).ok()));
             }
         }
@@ -103,22 +109,31 @@ impl OpenPacks {
         self.0.iter().position(is).or_else(|| self.0.iter().position(|(path, _)| *path == spot.file))
     }
 
-    /// The payloads of spots that stand in the order of their packs: with one read where little else lies between them. What a pack that is
-    /// gone held is left out.
-    pub(super) fn read(&self, spots: &[(Digest, Spot)]) -> io::Result<Vec<(Digest, Vec<u8>)>> {
-        let (Some((_, first)), Some((_, last))) = (spots.first(), spots.last()) else { return Ok(Vec::new()) };
+    /// Whether one of them is not there.
+    pub(super) fn is_any_gone(&self) -> bool {
+        self.0.iter().any(|(_, file)| file.is_none())
+    }
+
+    /// Shows the payloads of spots that stand in the order of their packs: with one read where little else lies between them. What a pack
+    /// that is gone held is left out.
+    pub(super) fn show<K>(&self, spots: &[(K, Spot)], see: &mut dyn FnMut(&K, &[u8])) -> io::Result<()> {
+        let (Some((_, first)), Some((_, last))) = (spots.first(), spots.last()) else { return Ok(()) };
         let end = spots.iter().map(|(_, spot)| spot.at + u64::from(spot.length)).max().unwrap_or_default();
         let (start, length) = (first.at, end.saturating_sub(first.at));
         let wanted: u64 = spots.iter().map(|(_, spot)| u64::from(spot.length)).sum();
         if Arc::ptr_eq(&first.file, &last.file) && length <= (FEW_BYTES + 4 * wanted).min(FULL) {
             let stretch = Spot { file: first.file.clone(), at: start, length: u32::try_from(length).map_err(io::Error::other)? };
             if let Some(bytes) = stretch.read_from(self.get(first))? {
-                let payload = |spot: &Spot| bytes[(spot.at - start) as usize..][..spot.length as usize].to_vec();
-                return Ok(spots.iter().map(|(key, spot)| (*key, payload(spot))).collect());
+                spots.iter().for_each(|(key, spot)| see(key, &bytes[(spot.at - start) as usize..][..spot.length as usize]));
+                return Ok(());
             }
         }
-        let read = |(key, spot): &(Digest, Spot)| spot.read_from(self.get(spot)).map(|bytes| bytes.map(|bytes| (*key, bytes)));
-        spots.iter().filter_map(|one| read(one).transpose()).collect()
+        for (key, spot) in spots {
+            if let Some(bytes) = spot.read_from(self.get(spot))? {
+                see(key, &bytes);
+            }
+        }
+        Ok(())
     }
 }
 

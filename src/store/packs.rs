@@ -7,7 +7,7 @@
 //! the index knows is read on from there. Does not know what entries mean.
 
 use super::index::{Entry, Index};
-use super::pack::{FULL, MAGIC, Spot, Tag, encode, scan};
+use super::pack::{FULL, MAGIC, OpenPacks, Spot, Tag, encode, scan};
 use super::{files, lock};
 use crate::content::Digest;
 use rustix::fs::FlockOperation;
@@ -134,13 +134,13 @@ impl Packs {
             return Ok(found);
         }
         let mut entries = self.index.entries(tag, &rest);
-        if entries.iter().any(|entry| !inner.files.contains_key(&entry.pack)) {
+        if entries.iter().any(|(_, entry)| !inner.files.contains_key(&entry.pack)) {
             // Another process moved them to a pack that is not known here.
             inner.caught_up = false;
             self.catch_up(&mut inner)?;
             entries = self.index.entries(tag, &rest);
         }
-        for entry in entries {
+        for (_, entry) in entries {
             if let Some(file) = inner.files.get(&entry.pack) {
                 let spot = Spot { file: file.clone(), at: entry.at, length: entry.length };
                 let spots = found.entry(entry.key).or_default();
@@ -150,6 +150,45 @@ impl Packs {
             }
         }
         Ok(found)
+    }
+
+    /// Where a payload with each of these keys lies, in their order: of several any will do. For many keys.
+    pub(super) fn find_each(&self, tag: Tag, keys: &[Digest]) -> io::Result<Vec<Option<Spot>>> {
+        let mut inner = lock(&self.inner);
+        self.catch_up(&mut inner)?;
+        let fresh = |key: &Digest| inner.writer.as_ref()?.fresh.get(&(tag, *key))?.first().cloned();
+        let mut found: Vec<Option<Spot>> = keys.iter().map(fresh).collect();
+        let rest: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
+        if inner.files.is_empty() || rest.is_empty() {
+            return Ok(found);
+        }
+        let wanted: Vec<Digest> = rest.iter().map(|at| keys[*at]).collect();
+        let mut entries = self.index.entries(tag, &wanted);
+        if entries.iter().any(|(_, entry)| !inner.files.contains_key(&entry.pack)) {
+            // Another process moved them to a pack that is not known here.
+            inner.caught_up = false;
+            self.catch_up(&mut inner)?;
+            entries = self.index.entries(tag, &wanted);
+        }
+        for (at, entry) in entries {
+            if let Some(file) = inner.files.get(&entry.pack) {
+                found[rest[at]].get_or_insert_with(|| Spot { file: file.clone(), at: entry.at, length: entry.length });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The same, of packs that are there now.
+    pub(super) fn find_each_there(&self, tag: Tag, keys: &[Digest]) -> io::Result<Vec<Option<Spot>>> {
+        let mut tries = TRIES;
+        loop {
+            let found = self.find_each(tag, keys)?;
+            tries -= 1;
+            if tries == 0 || !OpenPacks::of(found.iter().flatten()).is_any_gone() {
+                return Ok(found);
+            }
+            self.refresh()?;
+        }
     }
 
     /// The records at the last keys of a pipeline's tasks, with their keys and spots.

@@ -22,25 +22,32 @@ pub struct Found {
     pub stamp: Option<Stamp>,
 }
 
+/// The files of a source, and the folders that were read for them, as they were before that: no file comes or goes without a change of
+/// one of these.
+pub struct Walked {
+    pub files: Vec<Found>,
+    pub folders: Vec<(PathBuf, Stamp)>,
+}
+
 /// The files that `pattern` (a file, a folder or a glob, relative to `root` or absolute) means, sorted by their
 /// paths inside the source. None where there is nothing: no such file or folder, or a glob that matches nothing.
 ///
 /// A glob has `*`, `?`, `[a-z]` within a name and `**` for any folders; paths are relative to its folders without them. A
 /// file's own name is its path inside. Names with such characters are taken literally where a file is called so.
 pub fn walk(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
-    walk_next(&mut Looker::default(), root, pattern)
+    Ok(walk_next(&mut Looker::default(), root, pattern)?.map(|walked| walked.files))
 }
 
-/// The same for one of many patterns, most of which are files of one folder.
-pub fn walk_next(looker: &mut Looker, root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
+/// The same for one of many patterns, most of which are files of one folder; with the folders.
+pub fn walk_next(looker: &mut Looker, root: &Path, pattern: &str) -> Result<Option<Walked>> {
     let walked = walk_inner(looker, root, pattern).with_context(|| format!("cannot read `{pattern}`"))?;
-    Ok(walked.map(|mut files| {
-        files.par_sort_unstable_by(|one, other| (&one.name, &one.place).cmp(&(&other.name, &other.place)));
-        files
+    Ok(walked.map(|mut walked| {
+        walked.files.par_sort_unstable_by(|one, other| (&one.name, &one.place).cmp(&(&other.name, &other.place)));
+        walked
     }))
 }
 
-fn walk_inner(looker: &mut Looker, root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
+fn walk_inner(looker: &mut Looker, root: &Path, pattern: &str) -> Result<Option<Walked>> {
     let place = root.join(pattern);
     let there = match looker.see(&place) {
         Ok(there) if there.kind.is_symlink() => follow(&place),
@@ -49,7 +56,7 @@ fn walk_inner(looker: &mut Looker, root: &Path, pattern: &str) -> Result<Option<
     match there {
         Ok(there) if there.kind.is_file() => {
             let name = place.file_name().and_then(|name| name.to_str()).context("the name is not UTF-8")?.to_owned();
-            Ok(Some(vec![Found { name, place, stamp: Some(there.stamp) }]))
+            Ok(Some(Walked { files: vec![Found { name, place, stamp: Some(there.stamp) }], folders: Vec::new() }))
         }
         Ok(there) => {
             ensure!(there.kind.is_dir(), "it is neither a file nor a folder");
@@ -73,7 +80,7 @@ fn follow(link: &Path) -> io::Result<Seen> {
     Ok(there)
 }
 
-fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
+fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Walked>> {
     let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
     let is_wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     let fixed = parts.iter().position(is_wild).unwrap_or(parts.len());
@@ -92,8 +99,8 @@ fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Vec<Found>>> {
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let files = Walk { pattern: Some(glob), shown: pattern }.folder(&base, "", &Chain::start(&base)?)?;
-    Ok(Some(files).filter(|files| !files.is_empty()))
+    let walked = Walk { pattern: Some(glob), shown: pattern }.folder(&base, "", &Chain::start(&base)?)?;
+    Ok(Some(walked).filter(|walked| !walked.files.is_empty()))
 }
 
 struct Glob {
@@ -122,8 +129,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// The files below `folder`, whose path inside the source is `prefix`.
-    fn folder(&self, folder: &Path, prefix: &str, chain: &Chain) -> Result<Vec<Found>> {
-        let mut files = Vec::new();
+    fn folder(&self, folder: &Path, prefix: &str, chain: &Chain) -> Result<Walked> {
+        let before = Stamp::of(folder).context("a folder in it cannot be looked at")?;
+        let mut walked = Walked { files: Vec::new(), folders: vec![(folder.to_owned(), before)] };
         let mut folders = Vec::new();
         for entry in fs::read_dir(folder).context("a folder in it cannot be opened")? {
             let entry = entry.context("a folder in it cannot be read")?;
@@ -151,18 +159,21 @@ impl Walk<'_> {
                 Some(glob) if is_folder && !glob.enters(&inside) => {}
                 Some(glob) if !is_folder && !glob.whole.matches_with(&inside, OPTIONS) => {}
                 _ if is_folder => folders.push((inside, path, is_link)),
-                _ => files.push(Found { name: inside, place: path, stamp: None }),
+                _ => walked.files.push(Found { name: inside, place: path, stamp: None }),
             }
         }
-        let below: Result<Vec<Vec<Found>>> = folders
+        let below: Result<Vec<Walked>> = folders
             .into_par_iter()
             .map(|(inside, path, is_link)| match is_link {
                 false => self.folder(&path, &format!("{inside}/"), chain),
                 true => self.folder(&path, &format!("{inside}/"), &chain.through(folder, &path)?),
             })
             .collect();
-        files.extend(below?.into_iter().flatten());
-        Ok(files)
+        for below in below? {
+            walked.files.extend(below.files);
+            walked.folders.extend(below.folders);
+        }
+        Ok(walked)
     }
 
     fn text(&self, name: OsString) -> Result<String> {

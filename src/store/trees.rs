@@ -3,7 +3,7 @@
 use super::Store;
 use super::blobs::{SMALL, has_size};
 use super::files::Damaged;
-use super::pack::Tag;
+use super::pack::{Spot, Tag};
 use crate::content::{Digest, Level, Place, Tree};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -50,14 +50,17 @@ impl Store {
 
     fn places_where(&self, blobs: &[(Digest, u64)], is_there: &(dyn Fn(&Path, u64) -> bool + Sync)) -> Result<Vec<Option<Place>>> {
         let small: Vec<Digest> = blobs.iter().filter(|(_, size)| *size < SMALL).map(|(digest, _)| *digest).collect();
-        let packed = self.packs.find_there(Tag::Blob, &small).map_err(|error| self.trouble(error))?;
-        let find = |(digest, size): &(Digest, u64)| match packed.get(digest).and_then(|spots| spots.first()) {
-            Some(spot) => Some(spot.place()),
-            None => {
-                let place = self.blob(digest);
-                is_there(&place, *size).then(|| place.into())
+        let mut packed = self.packs.find_each_there(Tag::Blob, &small).map_err(|error| self.trouble(error))?.into_iter();
+        let spots = blobs.iter().map(|(_, size)| if *size < SMALL { packed.next().flatten() } else { None });
+        let find = |((digest, size), spot): (&(Digest, u64), Option<Spot>)| {
+            if let Some(spot) = spot {
+                return Some(spot.place());
             }
+            let place = self.blob(digest);
+            is_there(&place, *size).then(|| place.into())
         };
-        Ok(if blobs.len() < 64 { blobs.iter().map(find).collect() } else { blobs.par_iter().map(find).collect() })
+        let wanted: Vec<_> = blobs.iter().zip(spots).collect();
+        // Who has few does not wait for the pool.
+        Ok(if wanted.len() < 64 { wanted.into_iter().map(find).collect() } else { wanted.into_par_iter().map(find).collect() })
     }
 }

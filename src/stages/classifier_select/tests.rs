@@ -17,9 +17,9 @@ fn world(runs: &[(&str, i64, Option<f64>)]) -> World {
         let rows = "item\tsubject\tlabel\tpredicted\tscore_well\tscore_ill\n1\ta\till\t\t0.2\t0.8\n2\tb\twell\t\t0.7\t0.3\n";
         let tree = world.tree(&[("model.json", json.as_bytes()), ("model.safetensors", b"numbers")]);
         let hole = auc.is_none().then(|| "oom".to_owned());
-        models.push(Part { coordinates: at(backbone, *seed), tree, hole: hole.clone() });
+        models.push(Part { coordinates: at(backbone, *seed), tree: tree.into(), hole: hole.clone() });
         let tree = world.tree(&[("predictions.tsv", rows.as_bytes())]);
-        predictions.push(Part { coordinates: at(backbone, *seed), tree, hole });
+        predictions.push(Part { coordinates: at(backbone, *seed), tree: tree.into(), hole });
     }
     world.inputs.0.insert("models".to_owned(), models);
     world.inputs.0.insert("predictions".to_owned(), predictions);
@@ -53,7 +53,7 @@ fn patients_have_a_threshold_of_their_own() {
     let rows = "item\tsubject\tlabel\tpredicted\tscore_well\tscore_ill\n1\ta\till\t\t0.1\t0.9\n2\ta\till\t\t0.7\t0.3\n3\tb\twell\t\t0.6\t0.4\n4\tb\twell\t\t0.8\t0.2\n";
     let thresholds = |rows: &str, world: &mut World, toml: &str| {
         let tree = world.tree(&[("predictions.tsv", rows.as_bytes())]);
-        world.inputs.0.insert("predictions".to_owned(), vec![Part { coordinates: at("a", 1), tree, hole: None }]);
+        world.inputs.0.insert("predictions".to_owned(), vec![Part { coordinates: at("a", 1), tree: tree.into(), hole: None }]);
         let outcome = world.run(&params::<ClassifierSelect>(&format!("axis = 'backbone'\nbest = 1\n{toml}")))?;
         Ok::<_, anyhow::Error>(Table::from_tsv(&outcome.read("threshold", "threshold.tsv")).unwrap())
     };
@@ -98,9 +98,9 @@ fn histories_decide_at_the_epoch_that_was_kept() {
     for (name, accuracy) in [("a", "0.7"), ("b", "0.8")] {
         let coordinates = Coordinates::from([("backbone".to_owned(), Value::Text(name.to_owned()))]);
         let tree = world.tree(&[("model.json", br#"{"epoch": 2, "validation": {}}"#)]);
-        models.push(Part { coordinates: coordinates.clone(), tree, hole: None });
+        models.push(Part { coordinates: coordinates.clone(), tree: tree.into(), hole: None });
         let history = format!("epoch\tvalidation_accuracy\n1\t0.9\n2\t{accuracy}\n");
-        runs.push(Part { coordinates, tree: world.tree(&[("history.tsv", history.as_bytes())]), hole: None });
+        runs.push(Part { coordinates, tree: world.tree(&[("history.tsv", history.as_bytes())]).into(), hole: None });
     }
     world.inputs.0.insert("models".to_owned(), models);
     world.inputs.0.insert("runs".to_owned(), runs);
@@ -113,7 +113,7 @@ fn a_choice_by_test_figures_is_marked() {
     let mut world = world(&[("a", 1, Some(0.9)), ("b", 1, Some(0.1))]);
     let metrics = [("a", 0.2), ("b", 0.8)].map(|(backbone, value)| {
         let json = format!(r#"{{"role": "test", "n": 9, "metrics": [{{"name": "accuracy", "value": {value}}}]}}"#);
-        Part { coordinates: at(backbone, 1), tree: world.tree(&[("metrics.json", json.as_bytes())]), hole: None }
+        Part { coordinates: at(backbone, 1), tree: world.tree(&[("metrics.json", json.as_bytes())]).into(), hole: None }
     });
     world.inputs.0.insert("runs".to_owned(), metrics.to_vec());
     let outcome = world.run(&params::<ClassifierSelect>("axis = 'backbone'\nbest = 1\nby = 'accuracy'")).unwrap();

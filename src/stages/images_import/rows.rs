@@ -2,7 +2,7 @@
 
 use super::{ImagesImport, MASK};
 use crate::content::FileRef;
-use crate::stage::{Item, ItemFile, Items as _, Part, Values, item_name};
+use crate::stage::{Item, ItemFile, Items as _, Packer, Part, Values, item_name};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::HashMap;
@@ -12,25 +12,15 @@ struct Columns {
     file: usize,
     masks: Vec<usize>,
     item: Option<usize>,
-    named: [(&'static str, Option<usize>); 3],
+    /// All columns but the file's, the masks' and the item's, under the names that the index uses; without a place they are empty.
+    carried: Vec<(String, Option<usize>)>,
 }
 
 impl Columns {
-    /// All columns but the file's and the item's, under the names that the index uses.
-    fn carry(&self, table: &Table, row: &[String]) -> Values {
-        let renamed = |at: usize| self.named.iter().any(|(_, place)| *place == Some(at));
-        let kept = |at: usize, name: &str| {
-            !name.is_empty()
-                && name != "item"
-                && at != self.file
-                && !self.masks.contains(&at)
-                && !renamed(at)
-                && !ImagesImport::WRITES.contains(&name)
-        };
-        let others =
-            table.columns.iter().enumerate().filter(|(at, name)| kept(*at, name)).map(|(at, name)| (name.as_str(), row[at].as_str()));
-        let named = self.named.iter().map(|(name, at)| (*name, at.map(|at| row[at].as_str()).unwrap_or_default()));
-        others.chain(named).collect()
+    fn carry(&self, row: &[String], packer: &mut Packer) -> Values {
+        let named: Vec<(&str, &str)> =
+            self.carried.iter().map(|(name, at)| (name.as_str(), at.map(|at| row[at].as_str()).unwrap_or_default())).collect();
+        packer.pack(&Values::default(), &named)
     }
 }
 
@@ -43,7 +33,7 @@ impl ImagesImport {
         let level = files.tree.level.max(part.tree.level);
         let folder = part.tree.only_file().ok().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
         let (mut items, mut missing) = (Vec::with_capacity(table.rows.len()), Vec::new());
-        let (mut seen, mut masked) = (HashMap::new(), HashMap::new());
+        let (mut seen, mut masked, mut packer) = (HashMap::with_capacity(table.rows.len()), HashMap::new(), Packer::default());
         for (number, row) in table.rows.iter().enumerate() {
             let value = row[columns.file].as_str();
             ensure!(!value.is_empty(), "row {} has no value in column `{}`", number + 1, self.file);
@@ -76,7 +66,7 @@ impl ImagesImport {
                 bail!("rows {} and {} name the same image (column `{by}`): each must stand there once", earlier + 1, number + 1);
             }
             let files = std::iter::once(ItemFile { port: "files".to_owned(), path, file }).chain(masks).collect();
-            items.push(Item { item, files, row: columns.carry(&table, row), level });
+            items.push(Item { item, files, row: columns.carry(row, &mut packer), level });
         }
         if let Some((row, at)) = missing.first() {
             bail!(lacks(files, level.is_identified(), *row, &table.columns[*at], &table.rows[*row][*at], missing.len()));
@@ -114,8 +104,15 @@ impl ImagesImport {
             None => table.position("item"),
         };
         let named = [usual("subject", &self.subject)?, usual("session", &self.session)?, usual("view", &self.view)?];
-        let masks = self.mask.iter().map(|name| wanted("mask", name)).collect::<Result<_>>()?;
-        Ok(Columns { file: wanted("file", &self.file)?, masks, item, named })
+        let masks: Vec<usize> = self.mask.iter().map(|name| wanted("mask", name)).collect::<Result<_>>()?;
+        let file = wanted("file", &self.file)?;
+        let is_other = |at: usize, name: &str| {
+            let is_taken = at == file || masks.contains(&at) || named.iter().any(|(_, place)| *place == Some(at));
+            !name.is_empty() && name != "item" && !is_taken && !Self::WRITES.contains(&name)
+        };
+        let others = table.columns.iter().enumerate().filter(|(at, name)| is_other(*at, name)).map(|(at, name)| (name.clone(), Some(at)));
+        let carried = others.chain(named.map(|(name, at)| (name.to_owned(), at))).collect();
+        Ok(Columns { file, masks, item, carried })
     }
 }
 

@@ -5,6 +5,7 @@ use crate::content::{Level, Tree};
 use crate::stage::{Coordinates, Value};
 use crate::stages::testing::{World, chain, params};
 use crate::table::Table;
+use std::sync::Arc;
 
 fn at(backbone: &str, seed: i64) -> Coordinates {
     [("backbone".to_owned(), Value::Text(backbone.to_owned())), ("seed".to_owned(), Value::Int(seed))].into()
@@ -36,7 +37,7 @@ impl World {
     }
 
     fn add(&mut self, port: &str, coordinates: Coordinates, tree: Tree, hole: Option<&str>) {
-        self.inputs.0.entry(port.to_owned()).or_default().push(Part { coordinates, tree, hole: hole.map(str::to_owned) });
+        self.inputs.0.entry(port.to_owned()).or_default().push(Part { coordinates, tree: tree.into(), hole: hole.map(str::to_owned) });
     }
 }
 
@@ -212,7 +213,7 @@ fn failed_runs_and_absent_references_are_rows() {
     assert_eq!(find(&splits, &[("backbone", "vgg")], "note"), ["not tested: both are on 1 splits"]);
     // A choice among other things.
     let tree = world.tree(&[("choice.tsv", b"seed\trank\n1\t1\n")]);
-    world.inputs.0.insert("choice".to_owned(), vec![Part { coordinates: Coordinates::new(), tree, hole: None }]);
+    world.inputs.0.insert("choice".to_owned(), vec![Part { coordinates: Coordinates::new(), tree: tree.into(), hole: None }]);
     assert!(chain(world.run(&params::<StatsCompare>(""))).contains("port `choice` says nothing of axis `backbone`"));
 }
 
@@ -221,7 +222,7 @@ fn a_choice_by_test_data_is_told() {
     let mut world = world();
     let choice = b"seed\tbackbone\trank\tchosen\tselected_on\n1\tvgg\t1\tyes\ttest\n2\tnas\t1\tyes\ttest\n";
     let tree = world.tree(&[("choice.tsv", choice)]);
-    world.inputs.0.insert("choice".to_owned(), vec![Part { coordinates: Coordinates::new(), tree, hole: None }]);
+    world.inputs.0.insert("choice".to_owned(), vec![Part { coordinates: Coordinates::new(), tree: tree.into(), hole: None }]);
     let outcome = world.run(&params::<StatsCompare>("draws = 0")).unwrap();
     assert!(outcome.warnings[0].contains("selected on test"), "{:?}", outcome.warnings);
     assert_eq!(find(&outcome.table("table", "comparison.tsv"), &[("reference", "test"), ("figure", "auc")], "backbone"), ["vgg", "nas"]);
@@ -262,7 +263,7 @@ fn decisions_about_patients_are_those_at_the_thresholds_of_patients() {
 #[test]
 fn what_rests_on_few_patients_is_not_shown() {
     let mut world = world();
-    world.inputs.0.values_mut().flatten().for_each(|part| part.tree.level = Level::Identified);
+    world.inputs.0.values_mut().flatten().for_each(|part| Arc::make_mut(&mut part.tree).level = Level::Identified);
     let shown = |world: &World, least: u64| {
         let outcome = world.run(&params::<StatsCompare>(&format!("draws = 0\nmin_count = {least}"))).unwrap();
         let table = outcome.table("table", "comparison.tsv");

@@ -3,8 +3,9 @@
 use super::{Entry, Index};
 use crate::content::Digest;
 use crate::store::pack::Tag;
-use rusqlite::{OptionalExtension as _, params};
-use std::collections::{BTreeMap, HashSet};
+use rayon::prelude::*;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::BTreeMap;
 
 impl Index {
     /// The records at the last keys of a pipeline's tasks.
@@ -82,34 +83,48 @@ impl Index {
         .unwrap_or_default()
     }
 
-    /// The entries with these keys; read one by one, or all at once where many are asked for.
-    pub(in crate::store) fn entries(&self, tag: Tag, keys: &[Digest]) -> Vec<Entry> {
-        let of = |row: &rusqlite::Row<'_>| entry_of(tag, row);
+    /// The entries with these keys, each with the place of its key: read one by one, or all at once where many are asked for.
+    pub(in crate::store) fn entries(&self, tag: Tag, keys: &[Digest]) -> Vec<(usize, Entry)> {
         self.with(|connection| {
             let many = keys.len() > 256 && {
                 // Entries are half a kilobyte or so; a step of a scan costs a tenth of a search.
                 let bytes: i64 = connection.query_row("SELECT coalesce(sum(length), 0) FROM packs", [], |row| row.get(0))?;
                 bytes / 500 / 10 < i64::try_from(keys.len()).unwrap_or(i64::MAX)
             };
-            let mut found = Vec::new();
-            if many {
-                let wanted: HashSet<Digest> = keys.iter().copied().collect();
-                let mut statement = connection.prepare_cached("SELECT key, pack, at, length FROM entries WHERE tag = ?")?;
-                for entry in statement.query_map([tag.byte()], of)? {
-                    found.extend(Some(entry?).filter(|entry| wanted.contains(&entry.key)));
-                }
-            } else {
-                let mut statement = connection.prepare_cached("SELECT key, pack, at, length FROM entries WHERE key = ? AND tag = ?")?;
-                for key in keys {
-                    for entry in statement.query_map(params![key.0, tag.byte()], of)? {
-                        found.push(entry?);
-                    }
-                }
-            }
-            Ok(found)
+            if many { entries_of_all(connection, tag, keys) } else { entries_one_by_one(connection, tag, keys) }
         })
         .unwrap_or_default()
     }
+}
+
+fn entries_one_by_one(connection: &Connection, tag: Tag, keys: &[Digest]) -> rusqlite::Result<Vec<(usize, Entry)>> {
+    let mut found = Vec::new();
+    let mut statement = connection.prepare_cached("SELECT key, pack, at, length FROM entries WHERE key = ? AND tag = ?")?;
+    for (at, key) in keys.iter().enumerate() {
+        for entry in statement.query_map(params![key.0, tag.byte()], |row| entry_of(tag, row))? {
+            found.push((at, entry?));
+        }
+    }
+    Ok(found)
+}
+
+/// Goes through all entries, which are sorted by key, and through the keys side by side.
+fn entries_of_all(connection: &Connection, tag: Tag, keys: &[Digest]) -> rusqlite::Result<Vec<(usize, Entry)>> {
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.par_sort_unstable_by_key(|at| keys[*at]);
+    let (mut left, mut found) = (order.as_slice(), Vec::with_capacity(keys.len()));
+    let mut statement = connection.prepare_cached("SELECT key, pack, at, length FROM entries WHERE tag = ? ORDER BY key")?;
+    let mut rows = statement.query([tag.byte()])?;
+    while let Some(row) = rows.next()? {
+        let key = Digest(row.get(0)?);
+        let behind = left.iter().take_while(|at| keys[**at] < key).count();
+        left = &left[behind..];
+        if left.first().is_some_and(|at| keys[*at] == key) {
+            let entry = entry_of(tag, row)?;
+            found.extend(left.iter().take_while(|at| keys[**at] == key).map(|at| (*at, entry)));
+        }
+    }
+    Ok(found)
 }
 
 fn entry_of(tag: Tag, row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {

@@ -2,6 +2,7 @@
 
 use super::super::pack::HEAD;
 use super::*;
+use proptest::prelude::*;
 
 struct Bench {
     root: tempfile::TempDir,
@@ -123,4 +124,37 @@ fn an_index_that_is_begun_anew_while_somebody_writes_misses_nothing() {
     drop(packs);
     let again = bench.open();
     assert_eq!((0..5).filter(|number| get(&again, *number).is_some()).count(), 5);
+}
+
+proptest! {
+    #![proptest_config(crate::law::cases(24))]
+
+    /// Whatever is found of many keys at once is found of each alone, be it in this process's pack, in another's or in several.
+    #[test]
+    fn of_many_keys_each_is_found_as_if_alone(
+        packs in prop::collection::vec(prop::collection::vec(0..600_usize, 0..300), 1..4),
+        asked in prop::collection::vec(0..700_usize, 0..700),
+        writes_on in any::<bool>(),
+    ) {
+        let bench = Bench::new();
+        // Held together, so that each appends to a pack of its own.
+        let writers: Vec<Packs> = packs.iter().map(|_| bench.open()).collect();
+        for (writer, numbers) in writers.iter().zip(&packs) {
+            numbers.iter().for_each(|number| drop(put(writer, *number)));
+            writer.sync().unwrap();
+        }
+        let reader = if writes_on { writers.into_iter().next().unwrap() } else { bench.open() };
+        reader.refresh().unwrap();
+        let keys: Vec<Digest> = asked.iter().map(|number| key(*number)).collect();
+        let found = reader.find_each(Tag::Item, &keys).unwrap();
+        prop_assert_eq!(&found, &reader.find_each_there(Tag::Item, &keys).unwrap());
+        prop_assert!(reader.find_each(Tag::Blob, &keys).unwrap().iter().all(Option::is_none));
+        for (number, spot) in asked.iter().zip(found) {
+            prop_assert_eq!(spot.is_some(), packs.iter().flatten().any(|put| put == number));
+            if let Some(spot) = spot {
+                prop_assert!(reader.find(Tag::Item, &key(*number)).unwrap().contains(&spot));
+                prop_assert_eq!(spot.read().unwrap(), Some(format!("payload {number}").into_bytes()));
+            }
+        }
+    }
 }
