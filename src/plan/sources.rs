@@ -147,7 +147,7 @@ impl SourceTree {
             false => files.into_par_iter().zip(hashed).with_min_len(MANY).map(file).collect(),
         };
         let (level, keys) = beside.apply(root, source, among, &files)?;
-        let folders = (!folders.iter().any(|(_, stamp)| stamp.is_young(begun))).then(|| folders.into());
+        let folders = folders.iter().all(|(_, stamp)| stamp.tells_of_files(begun)).then(|| folders.into());
         Ok(Self { stamps, folders, ..Self::new(files, level, keys) })
     }
 

@@ -52,8 +52,14 @@ pub struct Unreadable {
 }
 
 impl Stamp {
+    /// Whether the folder, looked at from `moment` on, has another stamp as soon as a file in it comes or goes. Some file systems keep no
+    /// times of folders: FAT has none of its root.
+    pub fn tells_of_files(&self, moment: SystemTime) -> bool {
+        self.modified != 0 && !self.is_young(moment)
+    }
+
     /// Whether the file or folder may change after `moment` without a change of stamp.
-    pub fn is_young(&self, moment: SystemTime) -> bool {
+    fn is_young(&self, moment: SystemTime) -> bool {
         let limit = moment.checked_sub(YOUNG).and_then(|limit| limit.duration_since(UNIX_EPOCH).ok()).map_or(0, |limit| limit.as_nanos());
         i128::from(self.modified.max(self.changed)) >= i128::try_from(limit).unwrap_or(i128::MAX)
     }
@@ -238,6 +244,9 @@ mod tests {
         let changed = UNIX_EPOCH + Duration::from_nanos(stamp.modified.max(stamp.changed).cast_unsigned());
         assert!(stamp.is_young(changed) && stamp.is_young(changed + YOUNG));
         assert!(!stamp.is_young(changed + YOUNG + Duration::from_nanos(1)));
+        let later = changed + YOUNG + Duration::from_nanos(1);
+        assert!(stamp.tells_of_files(later) && !stamp.tells_of_files(changed));
+        assert!(!Stamp { modified: 0, ..stamp }.tells_of_files(later), "of a folder without a time");
         // A clock that runs ahead of ours.
         assert!(stamp.is_young(changed - Duration::from_secs(60)) && stamp.is_young(UNIX_EPOCH));
     }

@@ -3,6 +3,7 @@
 use crate::numbers::{self, ran};
 use crate::space::Space;
 use libtest_mimic::Trial;
+use std::time::Duration;
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -154,4 +155,10 @@ fn a_file_added_while_a_task_runs_is_named() {
     space.run("run numbers.toml").exits(1).says(&[added]);
     space.run("run numbers.toml").success();
     assert_eq!(space.read("results/total.tsv"), "sum\n276\n");
+    // The folder's own time stamp tells the same once it is old enough, and that nothing came.
+    space.replace("tools/gather.sh", "d.txt || echo 4 > numbers/d.txt", "e.txt || echo 5 > numbers/e.txt");
+    std::thread::sleep(Duration::from_millis(3100));
+    space.run("run numbers.toml").exits(1).says(&[&added.replace("d.txt", "e.txt")]);
+    std::thread::sleep(Duration::from_millis(3100));
+    space.run("run numbers.toml").success();
 }
