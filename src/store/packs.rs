@@ -133,13 +133,7 @@ impl Packs {
         if inner.files.is_empty() || rest.is_empty() {
             return Ok(found);
         }
-        let mut entries = self.index.entries(tag, &rest);
-        if entries.iter().any(|(_, entry)| !inner.files.contains_key(&entry.pack)) {
-            // Another process moved them to a pack that is not known here.
-            inner.caught_up = false;
-            self.catch_up(&mut inner)?;
-            entries = self.index.entries(tag, &rest);
-        }
+        let entries = self.entries(&mut inner, tag, &rest)?;
         for (_, entry) in entries {
             if let Some(file) = inner.files.get(&entry.pack) {
                 let spot = Spot { file: file.clone(), at: entry.at, length: entry.length };
@@ -163,13 +157,7 @@ impl Packs {
             return Ok(found);
         }
         let wanted: Vec<Digest> = rest.iter().map(|at| keys[*at]).collect();
-        let mut entries = self.index.entries(tag, &wanted);
-        if entries.iter().any(|(_, entry)| !inner.files.contains_key(&entry.pack)) {
-            // Another process moved them to a pack that is not known here.
-            inner.caught_up = false;
-            self.catch_up(&mut inner)?;
-            entries = self.index.entries(tag, &wanted);
-        }
+        let entries = self.entries(&mut inner, tag, &wanted)?;
         for (at, entry) in entries {
             if let Some(file) = inner.files.get(&entry.pack) {
                 found[rest[at]].get_or_insert_with(|| Spot { file: file.clone(), at: entry.at, length: entry.length });
@@ -178,7 +166,19 @@ impl Packs {
         Ok(found)
     }
 
-    /// The same, of packs that are there now.
+    /// What the index knows of these keys, each with the place of its key; looks again where another process moved it to a pack that is not
+    /// known here.
+    fn entries(&self, inner: &mut Inner, tag: Tag, keys: &[Digest]) -> io::Result<Vec<(usize, Entry)>> {
+        let entries = self.index.entries(tag, keys);
+        if entries.iter().all(|(_, entry)| inner.files.contains_key(&entry.pack)) {
+            return Ok(entries);
+        }
+        inner.caught_up = false;
+        self.catch_up(inner)?;
+        Ok(self.index.entries(tag, keys))
+    }
+
+    /// The same as [`Self::find_each`], of packs that are there now.
     pub(super) fn find_each_there(&self, tag: Tag, keys: &[Digest]) -> io::Result<Vec<Option<Spot>>> {
         let mut tries = TRIES;
         loop {
@@ -202,7 +202,7 @@ impl Packs {
         Ok(self.index.last_records(pipeline).into_iter().filter_map(spot).collect())
     }
 
-    /// The same, of packs that are there now.
+    /// What [`Self::find_all`] finds, of packs that are there now.
     pub(super) fn find_there(&self, tag: Tag, keys: &[Digest]) -> io::Result<HashMap<Digest, Vec<Spot>>> {
         let mut tries = TRIES;
         loop {
