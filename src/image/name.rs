@@ -6,8 +6,7 @@ use std::iter::once_with;
 /// A path for each item's file: the item's name without an image extension, made safe, then `.extension`. Two items that would share one
 /// keep their whole name, with a number where that is not enough. Depends on nothing but the names and their order.
 pub fn file_names<'a>(items: impl IntoIterator<Item = &'a str>, extension: &str) -> Vec<String> {
-    let items = items.into_iter();
-    let mut taken = HashSet::with_capacity(items.size_hint().0);
+    let mut taken = HashSet::new();
     let mut name = |item: &str| {
         let stem = [".png", ".jpg", ".jpeg", ".bmp", ".dcm"].iter().find_map(|end| strip_end(item, end)).unwrap_or(item);
         let numbered = (2..).map(|number| format!("{}-{number}", safe(item)));
@@ -16,7 +15,7 @@ pub fn file_names<'a>(items: impl IntoIterator<Item = &'a str>, extension: &str)
         // The numbers never end, so there is always a free one.
         paths.find(|path| taken.insert(path.to_lowercase())).unwrap_or_default()
     };
-    items.map(&mut name).collect()
+    items.into_iter().map(&mut name).collect()
 }
 
 fn strip_end<'a>(name: &'a str, end: &str) -> Option<&'a str> {

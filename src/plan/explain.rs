@@ -22,16 +22,21 @@ pub fn stored_manifest(store: &Store, key: &Digest) -> Result<Option<KeyManifest
 impl Planner<'_> {
     /// Why a task with this manifest is not in the store: the difference to its last key, else to the nearest of its kind.
     pub fn reasons(&self, id: TaskId, manifest: &KeyManifest) -> Result<Vec<Reason>> {
-        let (task, last, new) = (&self.pipeline.tasks[id.0], self.last(), Leaves::of(manifest));
+        let (task, last) = (&self.pipeline.tasks[id.0], self.last());
         if let Some(key) = last.get(&task.title())
             && let Some(old) = stored_manifest(self.store, key)?
         {
-            return Ok(self.differences(task, &Leaves::of(&old), &new));
+            return Ok(self.differences(task, &Leaves::of(&old), &Leaves::of(manifest)));
         }
         let prefix = format!("{}[", task.stage);
         let cells = last.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+        let mut others = last.get_key_value(&task.stage).into_iter().chain(cells).take(COMPARED).peekable();
+        if others.peek().is_none() {
+            return Ok(vec![Reason::FirstRun]);
+        }
+        let new = Leaves::of(manifest);
         let mut nearest: Option<(usize, &String, Arc<Leaves>)> = None;
-        for (other, key) in last.get_key_value(&task.stage).into_iter().chain(cells).take(COMPARED) {
+        for (other, key) in others {
             let Some(old) = self.leaves(key)? else { continue };
             let most = nearest.as_ref().map_or(usize::MAX, |(count, ..)| *count);
             let count = old.distance(&new, most);

@@ -218,8 +218,8 @@ impl SourceTree {
     pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source) -> Option<String> {
         let look = || store.moved(self.files.iter().map(|(_, file)| &*file.place.file).zip(&self.stamps));
         let is_as_it_was = |(folder, then): &(PathBuf, Stamp)| Stamp::of(folder).is_ok_and(|now| now == *then);
-        let are_as_they_were = self.folders.as_ref().is_some_and(|folders| folders.iter().all(is_as_it_was));
-        let walk = || (source.taken.is_none() && !are_as_they_were).then(|| walk(root, &source.path));
+        let are_as_they_were = || self.folders.as_ref().is_some_and(|folders| folders.iter().all(is_as_it_was));
+        let walk = || (source.taken.is_none() && !are_as_they_were()).then(|| walk(root, &source.path));
         // Who has few does not wait for the pool.
         let (moved, walked) = if self.files.len() < MANY { (look(), walk()) } else { rayon::join(look, walk) };
         if let Some(first) = moved.first() {
