@@ -3,6 +3,7 @@
 //! In TSV a tab, a newline, a carriage return and a backslash are written `\t`, `\n`, `\r`, `\\`.
 //! Knows nothing of what the columns mean.
 
+use crate::content::Quoting;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::HashMap;
 
@@ -28,7 +29,16 @@ impl Table {
 
     /// Position of a column, or an error that names it and lists those there are.
     pub fn column(&self, column: &str) -> Result<usize> {
-        self.position(column).with_context(|| format!("there is no column `{column}`; the columns are {}", self.columns.join(", ")))
+        Ok(self.position(column).ok_or_else(|| self.lacks(&format!("there is no column `{column}`")))?)
+    }
+
+    /// An error that lists the columns there are, behind what is said. Where a file has no header they are values.
+    pub fn lacks(&self, said: &str) -> Quoting {
+        let count = self.columns.len();
+        Quoting {
+            quoting: format!("{said}; the columns are {}", self.columns.join(", ")),
+            without: format!("{said}; the {count} columns are called otherwise (names withheld), unless the first line is no header"),
+        }
     }
 
     /// Row numbers by the value of a column; the error names a value that occurs twice by its rows only.

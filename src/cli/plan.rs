@@ -46,7 +46,7 @@ pub(super) struct PlanArgs {
     /// Say too how long it may take with so many processors
     #[arg(short = 'j', long, value_name = "N")]
     jobs: Option<usize>,
-    /// One JSON object a line: task, state (cached, run, later, waiting), reasons, seconds (null where nothing is known)
+    /// One JSON object a line: task, state (cached, run, later, waiting), reasons, seconds (null where nothing is known), fails (why, where that is sure)
     #[arg(long)]
     json: bool,
 }

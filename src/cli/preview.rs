@@ -1,6 +1,6 @@
 //! What an artifact holds, in a few lines: the first rows of a table, shapes of arrays, figures, a model's summary.
 //!
-//! Of identified data only counts, columns and digests are shown, never a value or a file name.
+//! Of identified data only counts and digests are shown, never a value, a file name, or what may be one.
 
 use super::grid::{bytes, count, grid};
 use crate::content::Tree;
@@ -58,7 +58,12 @@ fn table(artifact: Artifact, tree: &Tree, path: &str) -> Result<String> {
     let table = if path.ends_with(".tsv") { Table::from_tsv(&content)? } else { Table::from_delimited(&content)? };
     let mut text = format!("  {}: {}\n", tree.shown(path), count(table.rows.len() as u64, "row"));
     if tree.is_identified() || artifact == Artifact::Arrays {
-        let _ = writeln!(text, "    columns {}", table.columns.join(", "));
+        let columns = count(table.columns.len() as u64, "column");
+        // Where a file has no header, these are values.
+        let _ = match tree.is_identified() {
+            true => writeln!(text, "    {columns}"),
+            false => writeln!(text, "    columns {}", table.columns.join(", ")),
+        };
         return Ok(text);
     }
     // As many columns as fit, the first always.
@@ -127,8 +132,7 @@ fn json(tree: &Tree, path: &str) -> Result<String> {
     let value: Value = serde_json::from_slice(&tree.read(path)?)?;
     let mut text = format!("  {}\n", tree.shown(path));
     if tree.is_identified() {
-        let names: Vec<&str> = value.as_object().into_iter().flat_map(|object| object.keys().map(String::as_str)).collect();
-        let _ = writeln!(text, "    holds {}", names.join(", "));
+        let _ = writeln!(text, "    holds {}", count(value.as_object().map_or(0, serde_json::Map::len) as u64, "field"));
         return Ok(text);
     }
     let Some(object) = value.as_object() else {

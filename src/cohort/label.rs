@@ -173,16 +173,13 @@ fn join_column(index: &Table, table: &Table, how: &Labelling) -> Result<By> {
     match how.by {
         Some(by) => {
             let in_index = has(index, by) || by == By::File;
-            ensure!(in_index, "the index has no column `{}` to join by; its columns are {}", by.column(), index.columns.join(", "));
-            ensure!(has(table, by), "the table has no column `{}` to join by; its columns are {}", by.column(), table.columns.join(", "));
+            ensure!(in_index, index.lacks(&format!("the index has no column `{}` to join by", by.column())));
+            ensure!(has(table, by), table.lacks(&format!("the table has no column `{}` to join by", by.column())));
             Ok(by)
         }
         None => match By::ALL.into_iter().find(|by| has(index, *by) && has(table, *by)) {
             Some(by) => Ok(by),
-            None => bail!(
-                "index and table share none of the columns item, file, sop_instance_uid and subject; the table's are {}",
-                table.columns.join(", ")
-            ),
+            None => bail!(table.lacks("index and table share none of the columns item, file, sop_instance_uid and subject")),
         },
     }
 }

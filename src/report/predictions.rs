@@ -26,7 +26,7 @@ impl Predictions {
         let (at_item, at_label, at_subject) = (table.column("item")?, table.column("label")?, table.position("subject"));
         let scored: Vec<(usize, String)> =
             table.columns.iter().enumerate().filter_map(|(at, name)| Some((at, name.strip_prefix("score_")?.to_owned()))).collect();
-        ensure!(scored.len() >= 2, "there are no columns `score_CLASS`; the columns are {}", table.columns.join(", "));
+        ensure!(scored.len() >= 2, table.lacks("there are no columns `score_CLASS`"));
         if table.columns.iter().any(|name| name.starts_with("truth_")) {
             return Ok(None);
         }

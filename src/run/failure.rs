@@ -33,7 +33,7 @@ pub(super) struct Late(pub(super) f64);
 pub(super) struct Quarantined(pub(super) String);
 
 /// An error in words that may leave the store. Of people's data no value is told; what a parser of JSON says quotes what it met.
-pub(super) fn told(error: &anyhow::Error, people: bool) -> String {
+pub fn told(error: &anyhow::Error, people: bool) -> String {
     if !people {
         return format!("{error:#}");
     }

@@ -146,7 +146,7 @@ fn split(folder: &Path) -> Result<()> {
 fn predictions(folder: &Path, file: &str) -> Result<()> {
     let table = table(folder, file, &["item", "subject", "label", "predicted"])?;
     let scores: Vec<&String> = table.columns.iter().filter(|column| column.starts_with("score_")).collect();
-    ensure!(!scores.is_empty(), "{file} has no column `score_CLASS`; the columns are {}", table.columns.join(", "));
+    ensure!(!scores.is_empty(), table.lacks(&format!("{file} has no column `score_CLASS`")));
     scores
         .into_iter()
         .try_for_each(|column| numbers(&table, column, |score| (0.0..=1.0).contains(&score), "a number from 0 to 1"))

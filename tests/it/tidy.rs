@@ -46,6 +46,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stage", &[]),
     ("store", &[]),
     ("mapped", &["content"]),
+    ("table", &["content"]),
     // The second program: the declarations of its kinds, the work order, and arithmetic it shares.
     ("torch", &["stages", "stage", "run::order", "arrays", "cohort", "image", "report", "stats"]),
 ];

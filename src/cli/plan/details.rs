@@ -1,13 +1,13 @@
-//! What `tomograph plan` says of a task beside why it runs: of what works item by item, how many items wait; of an effect, what it acts
-//! through and what it brought last.
+//! What `tomograph plan` says of a task beside why it runs: of what works item by item, how many items wait, or why they cannot be told; of an
+//! effect, what it acts through and what it brought last.
 
 use super::super::grid::count;
 use super::super::project::Project;
 use super::super::show::moment;
 use crate::pipeline::{Action, Task, TaskId, show_pieces};
 use crate::plan::{Outcome, Planner, State};
-use crate::run::untreated;
-use crate::store::Record;
+use crate::run::{told, untreated};
+use crate::store::{Damaged, Record};
 use crate::table::Table;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ const LINE: usize = 100;
 pub(super) struct Details {
     /// Items that nobody has treated before, and all, of those that will run.
     items: BTreeMap<TaskId, (u64, u64)>,
+    /// Why tasks will fail that cannot even tell their items.
+    fails: BTreeMap<TaskId, String>,
     effects: BTreeMap<TaskId, Effect>,
 }
 
@@ -32,13 +34,15 @@ struct Effect {
 
 impl Details {
     pub(super) fn of(project: &Project, planner: &Planner, plan: &[(TaskId, State)], outcomes: &[Outcome]) -> Result<Self> {
-        let mut details = Self { items: BTreeMap::new(), effects: BTreeMap::new() };
+        let mut details = Self { items: BTreeMap::new(), fails: BTreeMap::new(), effects: BTreeMap::new() };
         for (id, state) in plan {
             let task = &project.pipeline.tasks[id.0];
-            if matches!(state, State::Run(_))
-                && let Some(items) = untreated(planner, *id, outcomes)?
-            {
-                details.items.insert(*id, items);
+            if matches!(state, State::Run(_)) {
+                match untreated(planner, *id, outcomes) {
+                    Ok(items) => details.items.extend(items.map(|items| (*id, items))),
+                    Err(error) if error.chain().any(|cause| cause.is::<Damaged>()) => return Err(error),
+                    Err(error) => drop(details.fails.insert(*id, told(&error, planner.takes_people(*id)))),
+                }
             }
             if task.effect && !matches!(state, State::Cached) {
                 details.effects.insert(*id, Effect::of(project, task)?);
@@ -66,13 +70,17 @@ impl Details {
             };
             [format!("acts through {}", effect.target), last]
         });
-        items.into_iter().chain(effect).collect()
+        let fails = self.fails.get(&id).map(|why| format!("will fail: {why}"));
+        items.into_iter().chain(fails).chain(effect).collect()
     }
 
     /// The same for programs.
     pub(super) fn add_to(&self, id: TaskId, object: &mut Value) {
         if let Some((untreated, all)) = self.items.get(&id) {
             object["items"] = json!({ "untreated": untreated, "all": all });
+        }
+        if let Some(why) = self.fails.get(&id) {
+            object["fails"] = json!(why);
         }
         if let Some(effect) = self.effects.get(&id) {
             let last = effect.last.as_ref().map(|(when, counts)| json!({ "when": when, "counts": counts }));

@@ -1,7 +1,7 @@
 //! The rows of the table of `images.import`: which files each names, and what is carried over.
 
 use super::{ImagesImport, MASK};
-use crate::content::FileRef;
+use crate::content::{FileRef, Quoting};
 use crate::stage::{Item, ItemFile, Items as _, Packer, Part, Values, item_name};
 use crate::table::Table;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -91,7 +91,9 @@ impl ImagesImport {
 
     fn columns(&self, table: &Table) -> Result<Columns> {
         for (at, name) in table.columns.iter().enumerate() {
-            ensure!(name.is_empty() || table.position(name) == Some(at), "the table names the column `{name}` twice");
+            let twice = |name: &str| format!("the table names {name} twice");
+            let quoting = || Quoting { quoting: twice(&format!("the column `{name}`")), without: twice("a column") };
+            ensure!(name.is_empty() || table.position(name) == Some(at), quoting());
         }
         let wanted = |param: &str, name: &str| table.column(name).with_context(|| format!("param `{param}`"));
         // A column that the user named must be there; one of the usual name may be.
