@@ -169,7 +169,8 @@ impl Screen {
                 let _ = writeln!(std::io::stdout(), "{value}");
             }
             Mode::Plain => {
-                let _ = writeln!(std::io::stderr(), "[{}/{}] {text}", self.ended, self.tasks);
+                // In one piece: nothing is gathered on the way to standard error.
+                let _ = std::io::stderr().write_all(format!("[{}/{}] {text}\n", self.ended, self.tasks).as_bytes());
             }
             Mode::Bars { all, .. } => {
                 let _ = all.println(text);

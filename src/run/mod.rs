@@ -37,6 +37,7 @@ mod sidecar;
 mod start;
 mod survivors;
 mod task;
+mod threads;
 mod torch;
 mod torch_items;
 mod turns;
@@ -226,7 +227,13 @@ pub fn run<'a>(
     let (sender, inbox) = channel();
     let (cancelled, sandboxes) = (AtomicBool::new(false), sandbox::Sandboxes::default());
     std::thread::scope(|scope| -> Result<()> {
-        let start = start::Starter { scope, children: &children, sandboxes: &sandboxes, cancelled: &cancelled, sender };
+        let start = start::Starter {
+            threads: threads::Threads::new(scope),
+            children: &children,
+            sandboxes: &sandboxes,
+            cancelled: &cancelled,
+            sender,
+        };
         run.judge_all()?;
         run.refuse_unmet_needs()?;
         if !run.queue.is_empty() {

@@ -9,6 +9,7 @@ use super::order::BUILD;
 use super::queue::Queued;
 use super::sandbox::Sandboxes;
 use super::task::{Deadline, Job, Made};
+use super::threads::Threads;
 use super::{End, Message, Options, chosen, command, each, pool, torch, torch_items, whole};
 use crate::few::Few;
 use crate::pipeline::{Action, TaskId};
@@ -18,9 +19,8 @@ use crate::stage::{Coordinates, Inputs, Note, Work};
 use crate::store::{OutputRecord, Published, Record};
 use anyhow::{Context as _, Result, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
-use std::thread::Scope;
 use std::time::Instant;
 
 /// What is said where the system starts no thread.
@@ -29,7 +29,7 @@ pub(super) const NO_THREAD: &str =
 
 /// What starting a task takes.
 pub(super) struct Starter<'scope, 'env, 'a> {
-    pub(super) scope: &'scope Scope<'scope, 'env>,
+    pub(super) threads: Threads<'scope, 'env>,
     pub(super) children: &'a Children,
     pub(super) sandboxes: &'a Sandboxes,
     pub(super) cancelled: &'a AtomicBool,
@@ -48,10 +48,15 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
         slot: Option<Slot>,
     ) {
         let (children, sandboxes, cancelled, sender) = (self.children, self.sandboxes, self.cancelled, self.sender.clone());
-        let (give, given) = channel::<(Queued, Inputs, Option<Slot>)>();
-        let answer = sender.clone();
-        let carry_out = move || {
-            let Ok((queued, inputs, slot)) = given.recv() else { return };
+        let thread = match self.threads.one() {
+            Ok(thread) => thread,
+            Err(error) => {
+                let result = Err(error).context(NO_THREAD);
+                let end = End { result, items_ran: 0, seconds: 0.0, log: None, queued };
+                return drop(sender.send(Message::Ended(id, Box::new(end))));
+            }
+        };
+        thread.give(move || {
             let started = Instant::now();
             let work = Carried { planner, options, id, children, sandboxes, cancelled, sender: &sender };
             let (done, log) = match Log::begin(planner.store, &queued.key, queued.tries > 0) {
@@ -64,15 +69,7 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
             };
             let seconds = started.elapsed().as_secs_f64();
             let _ = sender.send(Message::Ended(id, Box::new(End { result, items_ran, seconds, log, queued })));
-        };
-        // What the thread needs is given to it when it is there, so that it is still at hand where it is not.
-        match std::thread::Builder::new().spawn_scoped(self.scope, carry_out) {
-            Ok(_) => drop(give.send((queued, inputs, slot))),
-            Err(error) => {
-                let result = Err(error).context(NO_THREAD);
-                let _ = answer.send(Message::Ended(id, Box::new(End { result, items_ran: 0, seconds: 0.0, log: None, queued })));
-            }
-        }
+        });
     }
 }
 
