@@ -5,7 +5,7 @@
 //! the first child a guardian is started, which ends them all when the engine is gone. Knows nothing of tasks.
 
 use super::survivors::RUN;
-use crate::store::{Live, Store};
+use crate::store::{Live, Process, Store};
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeSet;
@@ -146,11 +146,10 @@ impl Children {
         self.lock().spent.clone()
     }
 
-    /// Ends every child's process group.
+    /// Ends every child, and what descends from it.
     pub(super) fn end_all(&self) {
-        for pid in &self.lock().pids {
-            end_group(*pid);
-        }
+        let alive = self.lock();
+        end_families(&alive.pids.iter().copied().collect::<Vec<_>>());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Alive> {
@@ -187,6 +186,29 @@ impl Watch {
             std::thread::sleep(most.min(SHORT));
         }
     }
+}
+
+/// Ends process groups at once, and all that descends from their leaders, though it leads groups of its own (as `timeout` and `setsid` do).
+pub(super) fn end_families(leaders: &[u32]) {
+    let descendants = descendants(leaders);
+    leaders.iter().for_each(|leader| end_group(*leader));
+    for pid in descendants.into_iter().filter_map(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+fn descendants(of: &[u32]) -> BTreeSet<u32> {
+    if of.is_empty() {
+        return BTreeSet::new();
+    }
+    let names = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let parent = |name: String| Some((name.parse().ok()?, Process::of(&name)?.parent));
+    let processes: Vec<(u32, u32)> = names.filter_map(parent).collect();
+    let mut found: BTreeSet<u32> = of.iter().copied().collect();
+    // A child may have a smaller number than its parent: again until nothing is new.
+    while processes.iter().fold(false, |new, (pid, parent)| new | (found.contains(parent) && found.insert(*pid))) {}
+    found.retain(|pid| !of.contains(pid));
+    found
 }
 
 /// Ends a process group at once.

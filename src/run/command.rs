@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what the program does; success is exit code 0 with every output there and valid as its artifact.
 
-use super::children::{Children, Watch, end_group, has_ended};
+use super::children::{Children, Watch, end_families, end_group, has_ended};
 use super::devices::{self, Slot};
 use super::failure::{Failure, is_memory};
 use super::lend::Lent;
@@ -12,6 +12,7 @@ use super::sandbox::{Sandbox, Sandboxes};
 use super::task::{Job, Made};
 use super::valid;
 use crate::pipeline::{Cause, Command as Stage, Output, Piece, Policy};
+use crate::store::ensure_plain;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use std::collections::BTreeMap;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -40,7 +41,9 @@ pub(super) fn carry_out(job: &Job, stage: &Stage, outputs: &[Output], policy: &P
         for output in outputs {
             valid::check(output.artifact, &output.port, &folder.join(&output.port)).with_context(|| misfit(output, program))?;
         }
-        take_outputs(job, outputs.iter().map(|output| output.port.as_str()), folder, job.level)
+        let made = take_outputs(job, outputs.iter().map(|output| output.port.as_str()), folder, job.level)?;
+        (job.worked)();
+        Ok(made)
     })
 }
 
@@ -61,6 +64,10 @@ pub(super) fn run_once<T>(
         let ended = execute(job, stage, &argv, &layout, policy, around);
         lent.give_back(job, program)?;
         ended?;
+        for output in outputs {
+            let folder = layout.outputs.join(&output.port);
+            ensure_plain(&folder, job.level).with_context(|| format!("output `{}`", output.port))?;
+        }
         take(&layout.outputs, program)
     })
 }
@@ -93,15 +100,19 @@ fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &
             noted = true;
         }
         progress.pass_on(&layout.progress, job);
-        // How far it is, is passed on a tenth too late at most, and what it says a moment.
+        // How far it is, is passed on a tenth too late at most, and what it says a moment: a program that says it bit by bit is not asked
+        // for each.
         match said.pass_on(job.log) {
             true => watch.rest(SHORTEST_LOOK, None),
             false => watch.rest((started.elapsed() / 10).clamp(SHORTEST_LOOK, LONGEST_LOOK), said.waiting()),
         }
         in_time = job.check();
     }
-    // What the program left running in its group is ended with it, before its number can be another's.
-    end_group(pid);
+    // What the program left running in its group is ended with it, before its number can be another's; in time it may leave others.
+    match in_time {
+        Ok(_) => end_group(pid),
+        Err(_) => end_families(&[pid]),
+    }
     let status = child.wait().context("cannot wait for the program")?;
     around.children.ended(pid);
     // More than it has said by now comes from what it has left running.
@@ -140,16 +151,16 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(job: &Job, stage: &Stage, outputs: &[Output], sandbox: &mut Sandbox, lent: &mut Lent) -> Result<Self> {
+    fn new(job: &Job, stage: &Stage, outputs: &[Output], sandbox: &Sandbox, lent: &mut Lent) -> Result<Self> {
         // An output's folder is called as its port, an input's the same after a point.
         let mut inputs = BTreeMap::new();
         for (port, parts) in &job.inputs.0 {
-            let folder = sandbox.folder(format!(".{port}"))?;
+            let folder = sandbox.folder(&format!(".{port}"))?;
             inputs.insert(port.clone(), lent.lay_out(job, parts, &folder).with_context(|| format!("input `{port}`"))?);
         }
         let mut files = BTreeMap::new();
         for output in outputs {
-            let place = sandbox.folder(output.port.clone())?;
+            let place = sandbox.folder(&output.port)?;
             files.insert(
                 output.port.clone(),
                 valid::file_name(output.artifact, &output.port, stage.map.is_some()).map_or(place.clone(), |name| place.join(name)),

@@ -50,7 +50,7 @@ impl Stamp {
 }
 
 impl Lent {
-    /// Lays out what arrives on a port and says where the program finds it: one part is a folder, or the file itself where it is a single
+    /// Lays out what arrives on a port in an empty folder and says where the program finds it: one part is a folder, or the file itself where it is a single
     /// one; a gather is a folder per part beside `parts.tsv`.
     pub(super) fn lay_out(&mut self, job: &Job, parts: &[Part], folder: &Path) -> Result<PathBuf> {
         let gathered = parts.len() != 1 || parts.iter().any(|part| !part.coordinates.is_empty());
@@ -69,7 +69,11 @@ impl Lent {
         }
         let lay_out = |share: &[usize]| -> Result<Self> {
             let mut lent = Self::default();
-            share.iter().try_for_each(|at| lent.lay_out_part(job, &parts[*at], &folder.join(name(*at))))?;
+            for at in share {
+                let folder = folder.join(name(*at));
+                fs::create_dir(&folder).context("cannot make a folder in the store")?;
+                lent.lay_out_part(job, &parts[*at], &folder)?;
+            }
             Ok(lent)
         };
         let all: Vec<usize> = (0..parts.len()).collect();
@@ -92,7 +96,6 @@ impl Lent {
     }
 
     fn lay_out_part(&mut self, job: &Job, part: &Part, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).context("cannot make a folder in the store")?;
         for (path, file) in &part.tree.files {
             let place = folder.join(path);
             if let Some(parent) = place.parent().filter(|parent| *parent != folder) {

@@ -1,10 +1,10 @@
 //! Ends what engines started that were killed: their guardian does so at once, and the next run before it starts anything, should the
 //! guardian have been killed too.
 //!
-//! A process is ended if it carries the name of the killed run in its environment, or is a recorded child, by number and start time:
-//! numbers of processes are used again.
+//! A process is ended if it carries the name of the killed run in its environment, or is a recorded child or of its process group, by number
+//! and start time: numbers of processes are used again, but none that a group still has.
 
-use crate::store::{Left, Started, Store, left_at, start_of};
+use crate::store::{Left, Process, Store, left_at};
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Read as _;
@@ -59,15 +59,16 @@ fn survivors(left: &Left) -> Vec<i32> {
 }
 
 fn is_of(left: &Left, name: &str) -> bool {
-    let Ok(pid) = name.parse::<u32>() else { return false };
-    let is_child = || start_of(name).is_some_and(|at| left.children.contains(&Started { pid, at }));
-    (carries(name, &left.run) || is_child()) && !has_ended(name)
-}
-
-/// A zombie only waits to be taken note of.
-fn has_ended(pid: &str) -> bool {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    text.rsplit(')').next().is_none_or(|rest| rest.trim_start().is_empty() || rest.trim_start().starts_with(['Z', 'X']))
+    if name.parse::<u32>().is_err() {
+        return false;
+    }
+    let Some(process) = Process::of(name).filter(|process| !process.has_ended) else { return false };
+    // Its leader, the child, may be gone: then nobody has its number as long as there is one in its group.
+    let is_in_group = || {
+        let child = left.children.iter().find(|child| child.pid == process.group);
+        child.is_some_and(|child| Process::of(&child.pid.to_string()).is_none_or(|leader| leader.start == child.at))
+    };
+    carries(name, &left.run) || is_in_group()
 }
 
 /// Whether a process was started with the name of this run in its environment.

@@ -274,6 +274,16 @@ pub(super) fn has_size(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|there| there.len() == size)
 }
 
+/// Whether a folder that a program had is still one, and holds nothing but files and folders: what else there is nobody may read, since it may
+/// be another's, or without end.
+pub fn ensure_plain(folder: &Path, level: Level) -> Result<()> {
+    ensure!(
+        fs::symlink_metadata(folder).is_ok_and(|there| there.is_dir()),
+        "it is not the folder any more that the program was given: a program writes into that, and neither removes nor replaces it"
+    );
+    list(folder, "", level, &mut Vec::new())
+}
+
 /// The files below `folder`, by path with `/`. Names of people's files are withheld from messages.
 fn list(folder: &Path, prefix: &str, level: Level, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
     let shown =

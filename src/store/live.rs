@@ -48,7 +48,7 @@ impl Live {
 
     /// Notes a process that was started. That it cannot be noted stops nothing: only a kill would make it matter.
     pub fn note(&self, pid: u32) {
-        if let Some(at) = start_of(&pid.to_string()) {
+        if let Some(Process { start: at, .. }) = Process::of(&pid.to_string()) {
             let _ = write_line(&mut lock(&self.file), &Line::Child(Started { pid, at }));
         }
     }
@@ -178,10 +178,27 @@ fn left_of(path: PathBuf, lines: &[Line]) -> Left {
     Left { run, children, path, _lock: None }
 }
 
-/// When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`); none where it is not there.
-pub fn start_of(pid: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    text.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()
+/// What `/proc/PID/stat` says of a process.
+pub struct Process {
+    /// It has ended, and waits to be taken note of.
+    pub has_ended: bool,
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+}
+
+impl Process {
+    /// None where it is not there.
+    pub fn of(pid: &str) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may hold anything: fields 3 (state), 4, 5 and 22.
+        let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse().ok();
+        let [parent, group] = [1, 2].map(|at| number(at).and_then(|number: u64| u32::try_from(number).ok()));
+        Some(Self { has_ended: matches!(*fields.first()?, "Z" | "X"), parent: parent?, group: group?, start: number(19)? })
+    }
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
@@ -232,7 +249,7 @@ mod tests {
         rustix::fs::flock(&*lock(&live.file), FlockOperation::Unlock).unwrap();
         lock(&live.file).write_all(b"{\"child\":{\"pid\":1").unwrap();
         let mut left = store.left_behind().unwrap();
-        let expected = Started { pid: std::process::id(), at: start_of("self").unwrap() };
+        let expected = Started { pid: std::process::id(), at: Process::of("self").unwrap().start };
         assert_eq!((left[0].run.as_str(), &left[0].children[..]), ("one", &[expected][..]));
         assert!(store.left_behind().unwrap().is_empty(), "somebody has it already");
         left.remove(0).forget();

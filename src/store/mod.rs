@@ -51,13 +51,13 @@ mod trees;
 mod verify;
 
 pub use audit::{Act, Audit};
-pub use blobs::SMALL;
+pub use blobs::{SMALL, ensure_plain};
 pub use clock::{now, utc};
 pub use files::{Damaged, replace};
 pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
 pub use journal::{RunLog, RunTask};
 pub use ledger::{Ledger, Meeting, Met};
-pub use live::{Left, Live, Started, left_at, start_of};
+pub use live::{Left, Live, Process, Started, left_at};
 pub use memo::{Hashed, Unreadable};
 pub use names::{NamedRun, check_name};
 pub use records::{Accepted, OutputRecord, Published, Record};

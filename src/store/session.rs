@@ -21,7 +21,7 @@ pub(super) struct Session {
 impl Session {
     /// Makes one under `tmp`.
     pub(super) fn start(tmp: &Path) -> io::Result<Self> {
-        let prefix = format!("{}-{}-", std::process::id(), super::start_of("self").unwrap_or(0));
+        let prefix = format!("{}-{}-", std::process::id(), super::Process::of("self").map_or(0, |process| process.start));
         loop {
             let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(tmp)?.keep();
             // Another process may take the folder for a leftover until the lock is held: then this one begins again.

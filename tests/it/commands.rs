@@ -12,7 +12,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         progress_is_passed_on,
         words_are_kept_and_silence_leaves_no_log,
         what_a_program_leaves_running_holds_nobody_up,
+        what_a_program_leaves_running_reaches_no_other_result,
         every_command_finds_its_folder_empty,
+        what_is_no_file_is_neither_read_nor_taken,
         outputs_are_what_they_say,
         people_s_data_stays_out_of_what_is_said_of_outputs,
     ]
@@ -116,6 +118,42 @@ fn what_a_program_leaves_running_holds_nobody_up() {
     space.run("run x.toml").success();
     assert!(begun.elapsed().as_secs() < 30);
     let _ = space.command("kill").arg(space.read("pid").trim()).status();
+}
+
+fn what_a_program_leaves_running_reaches_no_other_result() {
+    let script = "cd \"$(dirname \"$1\")\"\nprintf 'ok\\n' > out.tsv\n\
+                  if [ ! -e \"$2/begun\" ]; then touch \"$2/begun\"; setsid sh -c 'sleep 1; echo evil > out.tsv; echo evil > evil.tsv' >/dev/null 2>&1 &\n\
+                  else sleep 2; fi\n";
+    let space = space("\"{root}\"", "", script);
+    space.replace("x.toml", "{root}", &space.root().display().to_string());
+    space.replace("x.toml", "seed = [7]", "seed = [1, 2]");
+    space.run("run x.toml -j 1").success();
+    for cell in ["x[seed=1]", "x[seed=2]"] {
+        space.run_args(&["export", "x.toml", cell, cell]).success();
+        assert_eq!(space.read(format!("{cell}/out.tsv")), "ok\n");
+    }
+}
+
+/// Outputs, and the progress file, that lead elsewhere, never end or are never written to.
+fn what_is_no_file_is_neither_read_nor_taken() {
+    let (folder, link) = ("it is not the folder any more", "is a link or a special file");
+    let wrong = [
+        ("files", "rmdir \"$1\"; ln -s \"$PWD/raw\" \"$1\"", folder),
+        ("files", "rmdir \"$1\"; echo x > \"$1\"", folder),
+        ("files", "rm -r \"$1\"", folder),
+        ("table", "mkfifo \"$1\"", link),
+        ("table", "ln -s /dev/zero \"$1\"", link),
+        ("model", "mkfifo \"$1/model.json\"", link),
+        ("table", "mkfifo \"$TOMOGRAPH_PROGRESS\"; sleep 0.2", "there is no out.tsv"),
+        ("table", "ln -s /dev/zero \"$TOMOGRAPH_PROGRESS\"; sleep 0.2", "there is no out.tsv"),
+    ];
+    for (artifact, script, message) in wrong {
+        let space = space("\"x\"", "", script);
+        space.replace("x.toml", "out = \"table\"", &format!("out = \"{artifact}\""));
+        space.write("raw/large", [7; 70_000]);
+        space.run("run x.toml").exits(1).says(&["output `out`", message]);
+        assert_eq!(space.read("raw/large").len(), 70_000, "what a link leads to stays where it is");
+    }
 }
 
 /// Ten cells, one after the other, each of which leaves what it likes beside and in its output.

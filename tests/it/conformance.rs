@@ -180,7 +180,7 @@ const CASES: &[(&str, &[Case])] = &[
             ("exactly the descendants are skipped", &["laws::nothing_starts_before_its_inputs_and_a_failure_skips_its_descendants"]),
             ("a failure is never cached", &["failure::a_failure_is_tried_again_by_the_next_run"]),
             ("shown at once, and in the end", &["words::a_task_that_fails"]),
-            ("time is over", &["failure::a_timeout_ends_the_whole_process_group"]),
+            ("time is over", &["failure::a_timeout_ends_all_that_was_started"]),
             ("the exit code of quarantine", &["quarantine::what_is_accepted_makes_no_exit_code"]),
             ("effects wait", &["effects::an_effect_runs_only_when_asked_to"]),
         ],

@@ -103,11 +103,11 @@ fn a_killed_engine_takes_its_commands_along() {
     wait("the killed engine's command to end", || !alive(&command));
 }
 
-/// A program that starts another and waits for it, or, once `mended` is there, fails where that one still runs.
+/// A program that starts another, which has not its environment, and waits for it, or, once `mended` is there, fails where that one still runs.
 const PARENT: &str = "if [ -e mended ]; then
     case \"$(cut -d ' ' -f 3 /proc/$(cat pid)/stat 2>/dev/null)\" in '' | Z | X) ;; *) exit 9 ;; esac
 else
-    sleep 600 & echo $! > pid.new; mv pid.new pid; wait
+    env -i sleep 600 & echo $! > pid.new; mv pid.new pid; wait
 fi
 echo total";
 
@@ -118,6 +118,9 @@ fn engine_with_a_grandchild() -> (Space, Child, String) {
     let engine = space.command(TOMOGRAPH).args(["run", PIPELINE]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait("the command to start", || space.path("pid").exists());
     let pid = space.read("pid").trim().to_owned();
+    let notes =
+        || fs::read_dir(space.path("cache/live")).unwrap().flatten().map(|note| fs::read_to_string(note.path()).unwrap_or_default());
+    wait("the command to be noted", || notes().any(|note| note.contains("\"child\"")));
     (space, engine, pid)
 }
 

@@ -12,7 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         after_the_last_try_the_failure_stands,
         independent_branches_go_on,
         fail_fast_starts_nothing_more,
-        a_timeout_ends_the_whole_process_group,
+        a_timeout_ends_all_that_was_started,
         a_timeout_ends_a_map_kind,
         an_interrupt_ends_the_run_in_order,
         two_interrupts_leave_nothing_running,
@@ -125,12 +125,15 @@ fn fail_fast_starts_nothing_more() {
     assert!(!space.path("good.txt").exists());
 }
 
-fn a_timeout_ends_the_whole_process_group() {
-    let space = space("{ timeout = 0.6, retries = 3 }", "[ -e mended ] || { sleep 600 & echo $! > pid; wait; }");
+fn a_timeout_ends_all_that_was_started() {
+    // The second leads a group of its own.
+    let body = "[ -e mended ] || { sleep 600 & echo $! > pid; setsid sleep 600 & echo $! > other; wait; }";
+    let space = space("{ timeout = 0.6, retries = 3 }", body);
     space.run("run work.toml").exits(1).says(&["policy.timeout", "0.6 s"]);
     assert_eq!(tries(&space), 1, "a timeout is no cause to try again");
-    let pid = space.read("pid").trim().to_owned();
-    crate::crash::wait("what the program started to end", || !crate::crash::alive(&pid));
+    for pid in ["pid", "other"].map(|name| space.read(name).trim().to_owned()) {
+        crate::crash::wait("what the program started to end", || !crate::crash::alive(&pid));
+    }
     space.write("mended", "");
     space.replace(PIPELINE, "timeout = 0.6", "timeout = 30");
     assert_eq!(space.run("run work.toml --json").success().tasks("ran"), ["work"]);
@@ -149,7 +152,7 @@ fn a_timeout_ends_a_map_kind() {
 
 /// Runs a program that starts another and waits, interrupts the engine so often, and says what it printed.
 fn interrupted(times: usize) -> (Space, String) {
-    let space = space("{ retries = 3 }", "[ -e mended ] || { sleep 600 & echo $! > pid.new; mv pid.new pid; wait; }");
+    let space = space("{ retries = 3 }", "[ -e mended ] || { setsid sleep 600 & echo $! > pid.new; mv pid.new pid; wait; }");
     let mut engine = space.command(TOMOGRAPH).args(["run", PIPELINE]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     crate::crash::wait("the command to start", || space.path("pid").exists());
     let id = engine.id().to_string();
