@@ -4,7 +4,7 @@
 //! Knows nothing of what the columns mean.
 
 use crate::content::Quoting;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
 
 /// Rows of text under named columns. An empty value is a missing one.
@@ -73,16 +73,11 @@ impl Table {
         let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let delimiter = *[b'\t', b';', b','].iter().find(|one| header.contains(one)).unwrap_or(&b',');
         let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(bytes);
-        let columns: Vec<String> = reader.headers().context("cannot read the header")?.iter().map(|one| one.trim().to_owned()).collect();
+        let columns: Vec<String> = reader.headers().map_err(|error| wrong(&error))?.iter().map(|one| one.trim().to_owned()).collect();
         ensure!(columns.iter().any(|one| !one.is_empty()), "the table is empty: its first line must name the columns");
         let mut table = Self { columns, rows: Vec::new() };
         for record in reader.records() {
-            let record = record.map_err(|error| match error.position() {
-                Some(place) => {
-                    anyhow::anyhow!("line {} does not have the header's {} fields, or is not UTF-8", place.line(), table.columns.len())
-                }
-                None => anyhow::anyhow!("not a table"),
-            })?;
+            let record = record.map_err(|error| wrong(&error))?;
             table.rows.push(record.iter().map(|one| one.trim().to_owned()).collect());
         }
         Ok(table)
@@ -93,6 +88,18 @@ impl Table {
         let mut text = Tsv::default();
         std::iter::once(&self.columns).chain(&self.rows).for_each(|row| text.row(row.iter().map(String::as_str)));
         text.into_bytes()
+    }
+}
+
+/// What is wrong with a line of a user's table; what stands there may be people's data.
+fn wrong(error: &csv::Error) -> anyhow::Error {
+    let line = error.position().map_or(1, csv::Position::line);
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            anyhow!("line {line} has {len} fields, the header {expected_len}: is there a quote that nothing closes, or a comma too many?")
+        }
+        csv::ErrorKind::Utf8 { .. } => anyhow!("line {line} is not UTF-8: save the table as UTF-8 (it may be Latin-1 or UTF-16)"),
+        _ => anyhow!("line {line} cannot be read"),
     }
 }
 
@@ -178,7 +185,9 @@ mod tests {
 
     #[test]
     fn a_short_row_is_named_by_its_line() {
-        let error = Table::from_delimited(b"a,b\n1,2\n3\n").unwrap_err();
-        assert_eq!(error.to_string(), "line 3 does not have the header's 2 fields, or is not UTF-8");
+        let error = |bytes: &[u8]| Table::from_delimited(bytes).unwrap_err().to_string();
+        assert!(error(b"a,b\n1,2\n3\n").starts_with("line 3 has 1 fields, the header 2: "));
+        assert!(error(b"a,b\n1,2\n3,caf\xe9\n").starts_with("line 3 is not UTF-8: save the table"));
+        assert!(error(b"a,\xe9\n1,2\n").starts_with("line 1 is not UTF-8"));
     }
 }

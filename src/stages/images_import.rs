@@ -107,7 +107,7 @@ impl Items for ImagesImport {
         let (files, part) = (inputs.one("files")?, inputs.one("table")?);
         ensure!(!files.tree.files.is_empty(), "the source on port `files` holds no file");
         let name = part.tree.only_file().map_or_else(|_| "the table".to_owned(), |path| part.tree.shown(path));
-        self.rows(files, part).context(name)
+        self.rows(files, part, &part.table()?).context(name)
     }
 
     fn finish(&self, rows: &mut Vec<Row>, _: &mut Vec<Aside>) -> Result<()> {

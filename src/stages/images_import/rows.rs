@@ -26,9 +26,8 @@ impl Columns {
 
 impl ImagesImport {
     /// An item for each row of the table.
-    pub(super) fn rows(&self, files: &Part, part: &Part) -> Result<Vec<Item>> {
-        let table = part.table()?;
-        let columns = self.columns(&table)?;
+    pub(super) fn rows(&self, files: &Part, part: &Part, table: &Table) -> Result<Vec<Item>> {
+        let columns = self.columns(table)?;
         ensure!(!table.rows.is_empty(), "the table has a header but no rows");
         let level = files.tree.level.max(part.tree.level);
         let folder = part.tree.only_file().ok().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
