@@ -19,7 +19,7 @@ use std::path::PathBuf;
 /// Show what results hold and where they lie
 ///
 /// REF names a stage (all of its cells), cells of it, and perhaps one output: `train`, 'train[seed=1]', 'test.metrics[seed=1|2]'.
-/// Tables show their first rows, arrays their shape, models their summary. Of people's data only counts and column names are shown. A
+/// Tables show their first rows, arrays their shape, models their summary. Of people's data only counts are shown. A
 /// result that the pipeline, as it stands now, would make anew is shown too, and says so.
 #[derive(Args)]
 pub(super) struct ShowArgs {
