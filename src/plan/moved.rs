@@ -15,9 +15,9 @@ use std::path::PathBuf;
 impl Planner<'_> {
     /// Says which file read by a task is the first that moved since its key was made, or came since. `manifest` is the key's.
     pub fn moved(&self, id: TaskId, manifest: &[u8]) -> Result<Option<String>> {
-        for source in self.sources_of(id) {
+        for (source, inside) in self.parts_of(id) {
             let (found, written) = (self.sources[source.0].as_ref(), &self.pipeline.sources[source.0]);
-            if let Some(moved) = found.and_then(|found| found.moved(self.store, &self.root, written)) {
+            if let Some(moved) = found.and_then(|found| found.moved(self.store, &self.root, written, inside)) {
                 return Ok(Some(format!("source `{}`: {moved}", written.title())));
             }
         }
@@ -26,7 +26,7 @@ impl Planner<'_> {
 
     /// The same of these files, such as an item's, and of the code.
     pub fn moved_among(&self, id: TaskId, manifest: &[u8], files: &mut dyn Iterator<Item = &FileRef>) -> Result<Option<String>> {
-        let sources = self.sources_of(id);
+        let sources: BTreeSet<SourceId> = self.parts_of(id).into_iter().map(|(source, _)| source).collect();
         for file in files.filter(|file| !file.place.file.starts_with(self.store.root())) {
             for source in &sources {
                 let found = self.sources[source.0].as_ref();
@@ -38,9 +38,14 @@ impl Planner<'_> {
         self.moved_code(id, manifest)
     }
 
-    fn sources_of(&self, id: TaskId) -> BTreeSet<SourceId> {
+    /// The sources that a task reads, and what inside them: no other file counts.
+    fn parts_of(&self, id: TaskId) -> BTreeSet<(SourceId, Option<&str>)> {
         let edges = self.pipeline.tasks[id.0].inputs.values().flatten();
-        edges.filter_map(|edge| if let Origin::Source { source, .. } = edge.origin { Some(source) } else { None }).collect()
+        let parts = edges.filter_map(|edge| match &edge.origin {
+            Origin::Source { source, inside } => Some((*source, inside.as_deref())),
+            Origin::Task { .. } => None,
+        });
+        parts.collect()
     }
 
     fn moved_code(&self, id: TaskId, manifest: &[u8]) -> Result<Option<String>> {

@@ -214,38 +214,57 @@ impl SourceTree {
         self.files.binary_search_by(|(own, _)| own.as_str().cmp(path)).ok()
     }
 
-    /// What a message says of the first file that moved since the source was looked at, or came since.
-    pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source) -> Option<String> {
-        let look = || store.moved(self.files.iter().map(|(_, file)| &*file.place.file).zip(&self.stamps));
+    /// What a message says of the first file that moved since the source was looked at, or came since; of one file or folder `inside` it,
+    /// where only that counts.
+    pub(super) fn moved(&self, store: &Store, root: &Path, source: &Source, inside: Option<&str>) -> Option<String> {
+        if let Some(at) = inside.and_then(|inside| self.position(inside)) {
+            return self.moved_at(at);
+        }
+        let folder = inside.map(|inside| format!("{}/", inside.trim_end_matches('/'))).unwrap_or_default();
+        // Sorted, so that the files of a folder stand together.
+        let first = self.files.partition_point(|(path, _)| *path < folder);
+        let count = self.files[first..].partition_point(|(path, _)| path.starts_with(&folder));
+        let files = &self.files[first..first + count];
+        let stamps = self.stamps.get(first..first + count).unwrap_or_default();
+        let look = || store.moved(files.iter().map(|(_, file)| &*file.place.file).zip(stamps));
         let is_as_it_was = |(folder, then): &(PathBuf, Stamp)| Stamp::of(folder).is_ok_and(|now| now == *then);
         let are_as_they_were = || self.folders.as_ref().is_some_and(|folders| folders.iter().all(is_as_it_was));
         let walk = || (source.taken.is_none() && !are_as_they_were()).then(|| walk(root, &source.path));
         // Who has few does not wait for the pool.
-        let (moved, walked) = if self.files.len() < MANY { (look(), walk()) } else { rayon::join(look, walk) };
+        let (moved, walked) = if files.len() < MANY { (look(), walk()) } else { rayon::join(look, walk) };
         if let Some(first) = moved.first() {
-            let (path, _) = self.files.iter().find(|(_, file)| *file.place.file == **first)?;
-            return Some(format!("{} changed", self.tree().shown(path)));
+            let (path, _) = files.iter().find(|(_, file)| *file.place.file == **first)?;
+            return Some(self.told_of(path, first));
         }
         // A file that stands in the way of the walk is one that came, or is about to go again.
         let Ok(walked) = walked? else { return Some("what it holds changed".to_owned()) };
-        let (files, _) = set_apart(source, walked.unwrap_or_default());
+        let (found, _) = set_apart(source, walked.unwrap_or_default());
         // Both are sorted.
-        let mut known = self.files.iter().map(|(path, _)| path.as_str()).peekable();
+        let mut known = files.iter().map(|(path, _)| path.as_str()).peekable();
         let mut is_known = |name: &str| {
             while known.next_if(|path| *path < name).is_some() {}
             known.peek() == Some(&name)
         };
-        let added = files.iter().map(|file| file.name.as_str()).find(|name| !is_known(name))?;
+        let mut found = found.iter().map(|file| file.name.as_str()).filter(|name| name.starts_with(&folder));
+        let added = found.find(|name| !is_known(name))?;
         Some(format!("{} was added", self.tree().shown(added)))
     }
 
     /// The same of the one file at `place`, where it is of this source.
     pub(super) fn moved_file(&self, place: &Path) -> Option<String> {
-        let at = self.at(place)?;
-        if Stamp::of(place).is_ok_and(|now| now == self.stamps[at]) {
-            return None;
-        }
-        Some(format!("{} changed", self.tree().shown(&self.files[at].0)))
+        self.moved_at(self.at(place)?)
+    }
+
+    fn moved_at(&self, at: usize) -> Option<String> {
+        let ((path, file), then) = (&self.files[at], self.stamps.get(at)?);
+        let place = &*file.place.file;
+        (!Stamp::of(place).is_ok_and(|now| now == *then)).then(|| self.told_of(path, place))
+    }
+
+    /// Of a file that is not what it was.
+    fn told_of(&self, path: &str, place: &Path) -> String {
+        let became = if place.try_exists().is_ok_and(|there| !there) { "went away" } else { "changed" };
+        format!("{} {became}", self.tree().shown(path))
     }
 
     /// Which of its files lies at `place`: the path inside a source is how its place ends.

@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         code_that_is_edited_meanwhile,
         a_stage_that_writes_what_another_reads_as_a_source,
+        of_a_source_only_what_is_read_counts,
         an_item_that_changes_meanwhile_is_not_kept,
         what_all_items_read_changes_meanwhile,
         a_file_that_goes_before_it_is_read: [STRACE],
@@ -40,6 +41,34 @@ fn a_stage_that_writes_what_another_reads_as_a_source() {
     assert!(!space.path("results/late.tsv").exists());
     space.run("run numbers.toml").success();
     assert_eq!(space.read("results/late.tsv"), "n\n2\n");
+}
+
+fn of_a_source_only_what_is_read_counts() {
+    let space = Space::new();
+    let stage = |name: &str, inside: &str, edit: &str| {
+        format!(
+            "[stage.{name}]\ncommand = [\"sh\", \"-c\", \"{edit}; printf 'n\\\\n1\\\\n' > $2\", \"x\", \"{{inputs.r}}\", \
+             \"{{outputs.table}}\"]\ninputs  = {{ r = \"raw/{inside}\" }}\noutputs = {{ table = \"table\" }}\n\n"
+        )
+    };
+    let pipeline = |edit: &str| {
+        format!(
+            "[pipeline]\nname = \"x\"\n\n[source.raw]\npath = \"raw\"\nphi = false\n\n{}{}",
+            stage("one", "a.txt", edit),
+            stage("few", "folder", edit)
+        )
+    };
+    for name in ["a.txt", "b.txt", "c.txt", "folder/d.txt", "folder/e.txt"] {
+        space.write(&format!("raw/{name}"), name);
+    }
+    space.write("x.toml", pipeline("echo 1 >> raw/b.txt; rm -f raw/c.txt; touch raw/new.txt"));
+    space.run("run x.toml -j 1").success();
+    space.write("x.toml", pipeline("touch raw/folder/new.txt"));
+    space.run("run x.toml -j 1 --only few").exits(1).says(&["few: source `raw`: folder/new.txt was added while the task ran"]);
+    space.write("x.toml", pipeline("rm raw/folder/d.txt"));
+    space.run("run x.toml -j 1 --only few").exits(1).says(&["few: source `raw`: folder/d.txt went away while the task ran"]);
+    space.write("x.toml", pipeline("rm raw/a.txt"));
+    space.run("run x.toml -j 1 --only one").exits(1).says(&["one: source `raw`: a.txt went away while the task ran"]);
 }
 
 /// A program for each of three images outside the store; the first time that it runs and `edit` is there, it does `edit`'s work first.
