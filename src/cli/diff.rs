@@ -6,7 +6,7 @@ use super::history::find_run;
 use super::project::{Project, Selection};
 use super::reveal::{self, Reveal};
 use crate::content::{Digest, Level};
-use crate::plan::reason::{Reason, difference, tree_difference};
+use crate::plan::reason::{Reason, difference, sum_up, tree_difference};
 use crate::plan::stored_manifest;
 use crate::stage::Kind;
 use crate::store::{Record, Run, Store};
@@ -168,9 +168,10 @@ fn change(
     };
     let differences = difference(&old, &new, &describe);
     let follows = |reason: &&Reason| matches!(reason, Reason::Input { path, .. } if follow.borrow().contains(path));
-    let own: Vec<String> = differences.iter().filter(|reason| !follows(reason)).map(ToString::to_string).collect();
+    let told = |reasons: Vec<Reason>| -> Vec<String> { sum_up(reasons).iter().map(ToString::to_string).collect() };
+    let own: Vec<String> = told(differences.iter().filter(|reason| !follows(reason)).cloned().collect());
     let (what, reasons) = match own.is_empty() {
-        true => (What::Follows, differences.iter().map(ToString::to_string).collect()),
+        true => (What::Follows, told(differences)),
         false => (What::Changed, own),
     };
     Ok(Change { task: task.to_owned(), what, reasons, figures })

@@ -2,15 +2,20 @@
 
 use super::Planner;
 use super::key::KeyManifest;
-use super::reason::{Leaves, Reason, tell_revisions, tree_difference};
+use super::reason::{Leaves, Reason, sum_up, tell_revisions, tree_difference};
 use crate::content::{Digest, Level};
 use crate::pipeline::{Action, Edge, Origin, Task, TaskId};
+use crate::stage::show_coordinates;
 use crate::store::Store;
 use anyhow::Result;
+use std::cell::Cell;
 use std::sync::{Arc, PoisonError};
 
 /// A task that never ran is compared with so many others of its stage.
 const COMPARED: usize = 64;
+
+/// So many inputs of a task that changed are looked into.
+const DESCRIBED: usize = 32;
 
 /// The key manifest behind a key, if the store has it.
 pub fn stored_manifest(store: &Store, key: &Digest) -> Result<Option<KeyManifest>> {
@@ -58,19 +63,27 @@ impl Planner<'_> {
         Ok(leaves)
     }
 
-    fn differences(&self, task: &Task, old: &Leaves, new: &Leaves) -> Vec<Reason> {
-        let mut reasons = old.difference(new, &|path, before, after| self.describe(task, path, before, after));
+    pub(super) fn differences(&self, task: &Task, old: &Leaves, new: &Leaves) -> Vec<Reason> {
+        let described = Cell::new(0);
+        let describe = |path: &str, before, after| {
+            described.set(described.get() + 1);
+            // Of many parts only the first are told.
+            if described.get() > DESCRIBED { Vec::new() } else { self.describe(task, path, before, after) }
+        };
+        let mut reasons = sum_up(old.difference(new, &describe));
         if let Action::Kind { kind, .. } = &task.action {
             tell_revisions(&mut reasons, kind.revisions);
         }
         reasons
     }
 
-    /// What changed in the part at `path` (`inputs.PORT[N]`) of a task.
+    /// What changed in the part at `path` (`inputs.PORT[AT]`: its coordinates, or its number where it has none) of a task.
     fn describe(&self, task: &Task, path: &str, before: Option<Digest>, after: Option<Digest>) -> Vec<String> {
         let edge = path.strip_prefix("inputs.").and_then(|rest| {
-            let (port, at) = rest.trim_end_matches(']').rsplit_once('[')?;
-            task.inputs.get(port)?.get(at.parse::<usize>().ok()?)
+            let (port, at) = rest.strip_suffix(']')?.split_once('[')?;
+            let edges = task.inputs.get(port)?;
+            let gathered = edges.iter().find(|edge| !edge.coordinates.is_empty() && show_coordinates(&edge.coordinates) == at);
+            gathered.or_else(|| edges.get(at.parse::<usize>().ok()?))
         });
         let mut details = Vec::new();
         if let Some(edge) = edge {

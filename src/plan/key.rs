@@ -75,7 +75,7 @@ struct CommandView<'a> {
 }
 
 /// One part of an input.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartKey {
     /// The gathered axes; empty on a port that takes one.

@@ -228,7 +228,8 @@ fn what_differs_between_two_runs() {
 changed
   gather  inputs.files: changed a.txt
   total   command.code."tools/total.sh": [DIGEST] → [DIGEST]
-          inputs.tables[2].at.by: 3 → 4
+          inputs.tables: by=3 is no longer among the parts
+          inputs.tables: by=4 is new among the parts
 only in the first: scale[by=3]
 only in the second: scale[by=4]
 2 tasks follow from these, 0 are the same
