@@ -53,9 +53,10 @@ const DRAWN: usize = 500;
 pub(super) fn graph(args: &GraphArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&args.selection, kinds)?;
     let only = project.find(&args.selection.only)?;
-    let planned = project.planner(&only, &hashing(false)).and_then(|planner| planner.plan(&BTreeSet::new()));
+    let decisions = super::quarantine::decisions(&project.root)?;
+    let planned = project.planner(&only, &hashing(false)).and_then(|planner| crate::run::plan(&planner, &BTreeSet::new(), &decisions));
     let plan = match planned {
-        Ok(plan) => Ok(plan),
+        Ok((plan, _)) => Ok(plan),
         // A pipeline can be drawn before its sources are there.
         Err(error) if error.is::<Unready>() => Err(error.to_string()),
         Err(error) => return Err(error),

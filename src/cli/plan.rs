@@ -7,6 +7,7 @@ use super::exit::{Exit, print};
 use super::grid::{count, duration};
 use super::progress::hashing;
 use super::project::{Kept, Project, Selection};
+use super::quarantine::decisions;
 use super::reveal::{self, Reveal};
 use super::run::effects;
 use crate::pipeline::{Pipeline, TaskId};
@@ -30,7 +31,8 @@ use std::mem::ManuallyDrop;
 /// Every task is cached, will run (with its reasons), or is decided later: after a task that runs
 /// first, since what follows it stays cached if it gives the same bytes as before. Times are those
 /// of earlier runs: of the same task, else of the other cells of its stage, else of its kind; what
-/// works item by item takes that for each item that nobody has treated before. Of an effect it says
+/// works item by item takes that for each item that nobody has treated before. What is cached with more
+/// items in quarantine than policy allows will fail, and what follows it is skipped. Of an effect it says
 /// what it acts through and what it brought last; nothing is asked outside this machine. Of a stage
 /// with very many tasks in one state the first hundred are listed.
 #[derive(Args)]
@@ -46,7 +48,7 @@ pub(super) struct PlanArgs {
     /// Say too how long it may take with so many processors
     #[arg(short = 'j', long, value_name = "N")]
     jobs: Option<usize>,
-    /// One JSON object a line: task, state (cached, run, later, waiting), reasons, seconds (null where nothing is known), fails (why, where that is sure)
+    /// One JSON object a line: task, state (cached, run, later, waiting, fails, skipped), reasons, seconds (null where nothing is known), fails (why, where that is sure)
     #[arg(long)]
     json: bool,
 }
@@ -68,7 +70,8 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
         planner.refuse_to_publish()?;
     }
     across::warn(&project, &planner, args.json)?;
-    let (plan, outcomes) = planner.plan_with_outcomes(&effects(&project, &planner, args.effects, &args.selection.only)?)?;
+    let with = effects(&project, &planner, args.effects, &args.selection.only)?;
+    let (plan, outcomes) = crate::run::plan(&planner, &with, &decisions(&project.root)?)?;
     let details = Details::of(&project, &planner, &plan, &outcomes)?;
     let all_cached = plan.iter().all(|(_, state)| matches!(state, State::Cached));
     if reveals {
@@ -84,7 +87,12 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
         0 => String::new(),
         waiting => format!(", {waiting} waiting for an effect (--effects, or --only with its name, runs it)"),
     };
-    text.push_str(&format!("{} cached, {} will run, {} decided later{waiting}\n", states("cached"), states("run"), states("later")));
+    let failing = match (states("fails"), states("skipped")) {
+        (0, _) => String::new(),
+        (fails, skipped) => format!(", {fails} will fail, {skipped} skipped"),
+    };
+    let (cached, run, later) = (states("cached"), states("run"), states("later"));
+    text.push_str(&format!("{cached} cached, {run} will run, {later} decided later{waiting}{failing}\n"));
     text.push_str(&sums(&forecast));
     if let Some(jobs) = args.jobs.filter(|jobs| *jobs > 0 && !all_cached) {
         text.push_str(&walls(&planner, &plan, &forecast, jobs));
@@ -101,6 +109,9 @@ fn objects(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, det
         let task = planner.pipeline.tasks[id.0].title();
         let mut object = serde_json::json!({"task": task, "state": word, "reasons": reasons, "seconds": seconds});
         details.add_to(*id, &mut object);
+        if let State::Fails(why) = state {
+            object["fails"] = why.as_str().into();
+        }
         text.push_str(&object.to_string());
         text.push('\n');
     }
@@ -121,7 +132,7 @@ fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, det
         }
         let title = task.title();
         let took = forecast.tasks.get(id).copied().flatten().map(|seconds| format!("~{}", duration(seconds))).unwrap_or_default();
-        let word = if matches!(state, State::Run(_)) { "will run" } else { word(state) };
+        let word = will(word(state));
         let decided = if matches!(state, State::Later(_)) { "decided " } else { "" };
         let mut first = Some((title, word, took));
         let mut row = |reason: String| {
@@ -152,7 +163,7 @@ fn listing(planner: &Planner, plan: &[(TaskId, State)], forecast: &Forecast, det
         text.push('\n');
     }
     for ((stage, word), count) in met.into_iter().filter(|(_, count)| *count > OF_A_STAGE) {
-        let word = if word == "run" { "will run" } else { word };
+        let word = will(word);
         let _ = writeln!(text, "… and {} more of {stage}: {word} (--json lists every task)", count - OF_A_STAGE);
     }
     text
@@ -198,9 +209,23 @@ pub(super) fn words(pipeline: &Pipeline, state: &State) -> (&'static str, Vec<St
             vec![format!("after {}, {} and {} more", title(&after[0]), title(&after[1]), after.len() - 2)]
         }
         State::Later(after) => vec![format!("after {}", after.iter().map(title).collect::<Vec<String>>().join(", "))],
-        State::Waiting(effects) => vec![format!("for {}", effects.join(", "))],
+        State::Waiting { effects, reasons } if reasons.is_empty() => vec![format!("for {}", effects.join(", "))],
+        State::Waiting { reasons, .. } => {
+            std::iter::once("it acts on the world".to_owned()).chain(reasons.iter().map(ToString::to_string)).collect()
+        }
+        State::Fails(why) => vec![why.clone()],
+        State::Skipped(need) => vec![format!("without {}", title(need))],
     };
     (word(state), reasons)
+}
+
+/// A state's word for people.
+fn will(word: &str) -> &str {
+    match word {
+        "run" => "will run",
+        "fails" => "will fail",
+        word => word,
+    }
 }
 
 fn word(state: &State) -> &'static str {
@@ -208,6 +233,8 @@ fn word(state: &State) -> &'static str {
         State::Cached => "cached",
         State::Run(_) => "run",
         State::Later(_) => "later",
-        State::Waiting(_) => "waiting",
+        State::Waiting { .. } => "waiting",
+        State::Fails(_) => "fails",
+        State::Skipped(_) => "skipped",
     }
 }

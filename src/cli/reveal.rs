@@ -57,7 +57,7 @@ pub(super) fn tell(project: &Project, task: &str, what: &str, key: Option<Digest
 
 /// The same of a task's reasons, where they may name people's files.
 pub(super) fn tell_reasons(project: &Project, planner: &Planner, id: TaskId, state: &State) -> Result<()> {
-    let State::Run(reasons) = state else { return Ok(()) };
+    let (State::Run(reasons) | State::Waiting { reasons, .. }) = state else { return Ok(()) };
     let names = |reason: &&Reason| matches!(reason, Reason::Input { .. });
     let shown: Vec<String> = reasons.iter().filter(names).map(ToString::to_string).collect();
     if shown.is_empty() || !planner.takes_people(id) {

@@ -7,6 +7,7 @@ use super::project::{Project, Selection};
 use super::results::{Standing, standing};
 use super::reveal::{self, Reveal};
 use crate::pipeline::TaskId;
+use crate::plan::reason::Reason;
 use crate::plan::{Planner, State};
 use crate::stage::Kind;
 use crate::store::Accepted;
@@ -20,7 +21,8 @@ use std::path::PathBuf;
 /// For example, `tomograph why pipelines/demo.toml 'train[seed=1]'` says `params.learning_rate: 0.001 → 0.0005`.
 ///
 /// The reasons are the difference between two key manifests, so there is a reason exactly when the key is another one. A task that
-/// follows others is decided after them; their reasons are given too, back to the params and files where it began.
+/// follows others is decided after them; their reasons are given too, back to the params and files where it began. So are those of what it
+/// needs that ran since without it.
 #[derive(Args)]
 pub(super) struct WhyArgs {
     /// The pipeline: a TOML file
@@ -40,7 +42,9 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let reveals = args.reveal.is_allowed()?;
     let mut planner = project.planner(&tasks, &hashing(args.json))?;
     planner.reveals = reveals;
-    let states: BTreeMap<TaskId, State> = planner.plan(&BTreeSet::new())?.into_iter().collect();
+    let decisions = super::quarantine::decisions(&project.root)?;
+    let (states, outcomes) = crate::run::plan(&planner, &BTreeSet::new(), &decisions)?;
+    let states: BTreeMap<TaskId, State> = states.into_iter().collect();
     let cached = tasks.iter().any(|id| matches!(states.get(id), Some(State::Cached)));
     let accepted = if cached { accepted(&project, &tasks, args.json)? } else { BTreeMap::new() };
     let mut shown = BTreeSet::new();
@@ -55,12 +59,39 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
             reveal::tell_reasons(&project, &planner, id, state)?;
         }
         text.push_str(&explain(&planner, id, state, accepted.get(&id), args.json)?);
-        if matches!(state, State::Later(_)) {
+        let runs = matches!(state, State::Run(_) | State::Later(_) | State::Waiting { .. });
+        for (cached, reasons) in if runs { planner.since(id, &outcomes)? } else { Vec::new() } {
+            if shown.insert(cached) {
+                if reveals {
+                    reveal::tell_reasons(&project, &planner, cached, &State::Run(reasons.clone()))?;
+                }
+                text.push_str(&since(&project.pipeline.tasks[cached.0].title(), &reasons, args.json));
+            }
+        }
+        if is_followed(state) {
             open.extend(planner.needs_of(id).into_iter().filter(|need| !matches!(states.get(need), Some(State::Cached))).rev());
         }
     }
     print(&text)?;
     Ok(Exit::Done)
+}
+
+/// Of a cached task that ran since, and what follows it did not.
+fn since(task: &str, reasons: &[Reason], json: bool) -> String {
+    let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    match json {
+        true => format!("{}\n", serde_json::json!({"task": task, "state": "cached", "reasons": reasons, "accepted": null})),
+        false => reasons.iter().fold(format!("{task}: cached, another result than then\n"), |text, reason| format!("{text}  {reason}\n")),
+    }
+}
+
+/// Whether the reason lies with what the task needs.
+fn is_followed(state: &State) -> bool {
+    match state {
+        State::Later(_) | State::Skipped(_) => true,
+        State::Waiting { reasons, .. } => reasons.is_empty(),
+        State::Cached | State::Run(_) | State::Fails(_) => false,
+    }
 }
 
 /// What is cached only because somebody held it valid.
@@ -83,8 +114,10 @@ fn explain(planner: &Planner, id: TaskId, state: &State, accepted: Option<&Accep
         State::Cached if let Some(accepted) = accepted => format!("{task}: cached, {}\n", super::accept::told(accepted)),
         State::Cached => format!("{task}: cached, nothing that it depends on has changed\n"),
         State::Run(_) => format!("{task}: must run\n"),
-        State::Waiting(_) => format!("{task}: waiting; --effects runs what acts on the world, and so does --only with its name\n"),
+        State::Waiting { .. } => format!("{task}: waiting; --effects runs what acts on the world, and so does --only with its name\n"),
         State::Later(_) => format!("{task}: decided later\n"),
+        State::Fails(_) => format!("{task}: cached, but will fail\n"),
+        State::Skipped(_) => format!("{task}: will be skipped\n"),
     };
     Ok(opening + &reasons.iter().map(|reason| format!("  {reason}\n")).collect::<String>())
 }

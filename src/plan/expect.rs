@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Seconds of a task of which nothing is known.
 const UNKNOWN: f64 = 1.0;
 /// So many runs are looked back.
-const RUNS: usize = 20;
+pub(super) const RUNS: usize = 20;
 
 impl Planner<'_> {
     /// Expected seconds of each of these tasks: those of its own last result, else the mean of its stage's other cells, else of its

@@ -38,16 +38,17 @@ impl Planner<'_> {
     /// What the tasks of a plan will take; `untreated` says how many items wait for those that will run, as far as that is known.
     pub fn forecast(&self, plan: &[(TaskId, State)], untreated: &BTreeMap<TaskId, u64>) -> Forecast {
         let mut forecast = Forecast { tasks: BTreeMap::new(), sure: Sum::default(), later: Sum::default() };
-        let open = plan.iter().filter(|(_, state)| !matches!(state, State::Cached)).map(|(id, _)| *id).collect();
+        let is_over = |state: &State| matches!(state, State::Cached | State::Fails(_) | State::Skipped(_));
+        let open = plan.iter().filter(|(_, state)| !is_over(state)).map(|(id, _)| *id).collect();
         forecast.tasks = self.known_durations(&open);
         for (id, count) in untreated {
             forecast.tasks.insert(*id, self.seconds_an_item(*id).map(|seconds| seconds * *count as f64));
         }
         for (id, state) in plan {
             let sum = match state {
-                State::Cached => continue,
+                State::Cached | State::Fails(_) | State::Skipped(_) => continue,
                 State::Run(_) => &mut forecast.sure,
-                State::Later(_) | State::Waiting(_) => &mut forecast.later,
+                State::Later(_) | State::Waiting { .. } => &mut forecast.later,
             };
             sum.add(forecast.tasks.get(id).copied().flatten());
         }

@@ -13,6 +13,7 @@ mod moved;
 mod order;
 pub mod reason;
 mod sidecar;
+mod since;
 mod sources;
 mod states;
 mod tested;
@@ -80,8 +81,15 @@ pub enum State {
     Run(Vec<Reason>),
     /// Decided after these tasks.
     Later(Vec<TaskId>),
-    /// An effect that runs only when asked to, or what follows one: the effects.
-    Waiting(Vec<String>),
+    /// An effect that runs only when asked to, with why it would, or what follows some: the effects.
+    Waiting {
+        effects: Vec<String>,
+        reasons: Vec<Reason>,
+    },
+    /// Its result is known and policy does not allow it: why.
+    Fails(String),
+    /// Something it needs fails or is skipped.
+    Skipped(TaskId),
 }
 
 /// A pipeline against a store: sources looked at, ready to judge tasks.

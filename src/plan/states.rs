@@ -1,34 +1,45 @@
 //! What would run: a state for every task, wave by wave, as `tomograph plan` shows it.
 
 use super::reason::Reason;
-use super::{Judgement, Outcome, Planner, State, origin};
-use crate::pipeline::TaskId;
+use super::{Judgement, Known, Outcome, Planner, State, origin, origin_task};
+use crate::pipeline::{Action, TaskId};
 use anyhow::Result;
 use std::collections::BTreeSet;
 
 /// Wanted tasks in the pipeline's order.
 type States = Vec<(TaskId, State)>;
 
-impl Planner<'_> {
-    /// What would run, with these effects: a state for every wanted task, in the pipeline's order.
-    pub fn plan(&self, effects: &BTreeSet<TaskId>) -> Result<Vec<(TaskId, State)>> {
-        self.plan_with_outcomes(effects).map(|(states, _)| states)
-    }
+/// A task that fails for what is known of it: why, and the class that a port with holes sees.
+pub(super) type Fails<'f> = dyn Fn(TaskId, &Known, &[Outcome]) -> Result<Option<(String, &'static str)>> + 'f;
 
-    /// The same, with what is known of each task of the pipeline.
-    pub fn plan_with_outcomes(&self, effects: &BTreeSet<TaskId>) -> Result<(States, Vec<Outcome>)> {
+impl Planner<'_> {
+    /// What would run, with these effects: a state for every wanted task, in the pipeline's order, and what is known of each task of the
+    /// pipeline. `fails` judges what is cached.
+    pub fn plan(&self, effects: &BTreeSet<TaskId>, fails: &Fails) -> Result<(States, Vec<Outcome>)> {
         let mut outcomes = vec![Outcome::Open; self.pipeline.tasks.len()];
         let mut states: Vec<Option<State>> = vec![None; self.pipeline.tasks.len()];
         for wave in self.waves() {
             for (id, judged) in wave.iter().zip(self.judge_all(&wave, &outcomes)) {
                 let task = &self.pipeline.tasks[id.0];
+                if let Some(need) = self.failed_need(*id, &outcomes) {
+                    outcomes[id.0] = self.hole_after(*id, &outcomes);
+                    states[id.0] = Some(State::Skipped(need));
+                    continue;
+                }
                 let state = match judged? {
                     None => self.undecided(*id, &states, &outcomes),
-                    Some(Judgement::Miss { .. }) if task.effect && !effects.contains(id) => State::Waiting(vec![task.title()]),
+                    Some(Judgement::Miss { manifest, .. }) if task.effect && !effects.contains(id) => {
+                        State::Waiting { effects: vec![task.title()], reasons: self.reasons(*id, &manifest)? }
+                    }
                     Some(Judgement::Miss { manifest, .. }) => State::Run(self.reasons(*id, &manifest)?),
                     Some(Judgement::Hit(known)) => {
-                        outcomes[id.0] = Outcome::Known(Box::new(known));
-                        State::Cached
+                        let failed = fails(*id, &known, &outcomes)?;
+                        let (outcome, state) = match failed {
+                            Some((why, class)) => (Outcome::Failed(class.to_owned()), State::Fails(why)),
+                            None => (Outcome::Known(Box::new(known)), State::Cached),
+                        };
+                        outcomes[id.0] = outcome;
+                        state
                     }
                 };
                 states[id.0] = Some(state);
@@ -43,14 +54,41 @@ impl Planner<'_> {
     fn undecided(&self, id: TaskId, states: &[Option<State>], outcomes: &[Outcome]) -> State {
         let needs = self.needs_of(id);
         let effects = needs.iter().filter_map(|need| match &states[need.0] {
-            Some(State::Waiting(effects)) => Some(effects),
+            Some(State::Waiting { effects, .. }) => Some(effects),
             _ => None,
         });
         let effects: BTreeSet<&String> = effects.flatten().collect();
         if !effects.is_empty() {
-            return State::Waiting(effects.into_iter().cloned().collect());
+            return State::Waiting { effects: effects.into_iter().cloned().collect(), reasons: Vec::new() };
         }
         State::Later(needs.into_iter().filter(|need| matches!(outcomes[need.0], Outcome::Open)).collect())
+    }
+
+    /// The first failed task that a task needs and can't do without.
+    pub fn failed_need(&self, id: TaskId, outcomes: &[Outcome]) -> Option<TaskId> {
+        let task = &self.pipeline.tasks[id.0];
+        for (port, edges) in &task.inputs {
+            let holes = match &task.action {
+                Action::Kind { kind, .. } => kind.input(port).is_some_and(|port| port.holes),
+                Action::Command(_) => false,
+            };
+            let needs = edges.iter().filter_map(origin_task);
+            let failed: Vec<TaskId> = needs.filter(|need| matches!(outcomes[need.0], Outcome::Failed(_))).collect();
+            // A port with holes can miss some parts, but not all of them.
+            if let Some(first) = failed.first().filter(|_| !holes || failed.len() == edges.len()) {
+                return Some(*first);
+            }
+        }
+        None
+    }
+
+    /// What a skipped task leaves: what follows a failure is a hole of its class.
+    pub fn hole_after(&self, id: TaskId, outcomes: &[Outcome]) -> Outcome {
+        let class = self.needs_of(id).into_iter().find_map(|need| match &outcomes[need.0] {
+            Outcome::Failed(class) => Some(class.clone()),
+            _ => None,
+        });
+        Outcome::Failed(class.unwrap_or_else(|| "stopped".to_owned()))
     }
 
     /// The wanted tasks, each after those it needs, cut into stretches in which none needs another.

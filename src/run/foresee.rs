@@ -1,14 +1,25 @@
 //! What a task would meet if it ran now: its items, and how many of them nobody has treated before. Starts nothing.
 
+use super::failure::{Quarantined, class, told};
 use super::items::Items;
 use super::pool::{What, whole_ports};
+use super::quarantine::{Decisions, judge};
 use crate::content::Tree;
 use crate::pipeline::{Action, Edge, Origin, TaskId};
-use crate::plan::{Judgement, Outcome, Planner};
+use crate::plan::{Judgement, Outcome, Planner, State};
 use crate::stage::{Coordinates, Inputs, Item, Part, Work, rows_of_index};
 use anyhow::Result;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// What would run, with these effects; of what is cached, quarantine is judged as [`run`](super::run) judges it.
+pub fn plan(planner: &Planner, effects: &BTreeSet<TaskId>, decisions: &Decisions) -> Result<(Vec<(TaskId, State)>, Vec<Outcome>)> {
+    planner.plan(effects, &|id, known, outcomes| {
+        let error = judge(planner, id, &known.record, outcomes, decisions)?.error.map(Quarantined);
+        let told = |error: anyhow::Error| (told(&error, planner.takes_people(id)), class(&error));
+        Ok(error.map(|error| told(error.into())))
+    })
+}
 
 /// The items that a task takes in, with their files and rows; none where it does not work item by item, or something that it takes is gone.
 pub fn items_of(planner: &Planner, id: TaskId, outcomes: &[Outcome]) -> Result<Vec<Item>> {

@@ -47,7 +47,7 @@ mod whole;
 pub use devices::gpus;
 pub use events::{Ended, Event, Summary};
 pub use failure::told;
-pub use foresee::{items_of, untreated};
+pub use foresee::{items_of, plan, untreated};
 pub use quarantine::{DECISIONS, Decision, Decisions, set_aside};
 pub use survivors::end_after;
 

@@ -77,6 +77,10 @@ fn an_effect_that_ran_is_cached() {
     space.write("raw.csv", "a\tb\n3\t4\n");
     let output = space.run("run effects.toml --json").success();
     assert_eq!((output.tasks("ran"), output.tasks("waiting").len(), sent(&space)), (vec!["beside".to_owned()], 2, 1));
+    let reasons = ["it acts on the world", "inputs.rows: source raw; changed"];
+    let plan = space.run("plan effects.toml").success().says(&reasons).says(&["for send"]);
+    assert_eq!(plan.stdout.matches("for send").count(), 1, "an effect does not wait for itself\n{}", plan.text());
+    space.run("why effects.toml after").success().says(&["after: waiting", "for send", "send: waiting"]).says(&reasons);
 }
 
 fn what_an_effect_brings_anew_holds() {

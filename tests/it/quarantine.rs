@@ -8,6 +8,7 @@ use std::fs;
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         a_bound_is_a_number_or_a_share,
+        a_plan_says_what_a_run_then_does,
         what_is_set_aside_is_listed_once,
         what_is_accepted_makes_no_exit_code,
         a_decision_is_for_what_was_decided,
@@ -42,6 +43,25 @@ fn a_bound_is_a_number_or_a_share() {
         let output = space.run("run study.toml --json").exits(code);
         assert_eq!(output.summary()["quarantined"], 2, "{}", output.text());
         assert!(output.tasks("cached").contains(&"import".to_owned()) || code == 1, "policy is in no key\n{}", output.text());
+    }
+}
+
+fn a_plan_says_what_a_run_then_does() {
+    let space = space("{ max_quarantine = 2 }");
+    space.run("run study.toml").exits(3);
+    space.run("plan study.toml").success().says(&["0 will run, 0 decided later\n"]);
+    space.replace(PIPELINE, "max_quarantine = 2", "max_quarantine = 1");
+    let words = "2 of 48 items are in quarantine and max_quarantine allows 1";
+    space.run("plan study.toml").success().says(&["import", "will fail", words, "skipped", "without import", "1 will fail"]);
+    space.run("why study.toml prepare").success().says(&["prepare: will be skipped", "import: cached, but will fail", words]);
+    space.run("graph study.toml").success().says(&["1 will fail"]);
+    let plan = space.run("plan study.toml --json").success().objects();
+    let run = space.run("run study.toml --json").exits(1).says(&[words]);
+    for (state, outcome) in [("cached", "cached"), ("fails", "failed"), ("skipped", "skipped")] {
+        let named = |object: &&serde_json::Value| object["state"] == state;
+        let mut planned: Vec<&str> = plan.iter().filter(named).map(|object| object["task"].as_str().unwrap()).collect();
+        planned.sort_unstable();
+        assert_eq!(planned, run.tasks(outcome), "{state}");
     }
 }
 

@@ -6,7 +6,14 @@ use libtest_mimic::Trial;
 use snapbox::str;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![a_plan_and_its_reasons, a_reason_of_every_sort, a_run_off_a_terminal, a_task_that_fails, a_reference_to_nothing]
+    trials![
+        a_plan_and_its_reasons,
+        why_is_followed_through_what_ran_since,
+        a_reason_of_every_sort,
+        a_run_off_a_terminal,
+        a_task_that_fails,
+        a_reference_to_nothing,
+    ]
 }
 
 fn a_plan_and_its_reasons() {
@@ -55,6 +62,24 @@ scale[by=3]: decided later
   after gather
 
 "#]]);
+}
+
+fn why_is_followed_through_what_ran_since() {
+    let space = space();
+    space.run("run numbers.toml").success();
+    space.write("numbers/a.txt", "9\n");
+    space.replace("tools/total.sh", "echo total", "[ -e broken ] && exit 1\necho total");
+    space.write("broken", "");
+    space.run("run numbers.toml").exits(1);
+    // All that it needs is cached by now.
+    let why = space.run("why numbers.toml total").success();
+    why.says(&[
+        "total: must run",
+        "inputs.tables[by=1]: scale[by=1].table; changed",
+        "scale[by=1]: cached, another result than then",
+        "inputs.table: gather.table",
+        "gather: cached, another result than then\n  inputs.files: source numbers; changed a.txt",
+    ]);
 }
 
 /// An edit, a task, and a line that `why` then has of it.

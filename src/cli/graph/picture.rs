@@ -40,9 +40,15 @@ pub(super) enum Look {
     Cached,
     Run,
     Later,
+    Fails,
+    /// What it needs fails.
+    Skipped,
     /// Sources are missing.
     Unknown,
 }
+
+/// In the order in which they are told.
+pub(super) const ALL: [Look; 6] = [Look::Cached, Look::Run, Look::Later, Look::Fails, Look::Skipped, Look::Unknown];
 
 impl Look {
     pub(super) fn word(self) -> &'static str {
@@ -50,6 +56,8 @@ impl Look {
             Self::Cached => "cached",
             Self::Run => "will run",
             Self::Later => "decided later",
+            Self::Fails => "will fail",
+            Self::Skipped => "skipped",
             Self::Unknown => "unknown",
         }
     }
@@ -75,15 +83,15 @@ impl Node {
         if self.is_source { String::new() } else { format!("{}/{}", self.count(Look::Cached), self.cells.len()) }
     }
 
-    /// What is to be done, at its worst: something runs, or is decided later, or all is cached.
+    /// What is to be done, at its worst: something fails, or runs, or is decided later, or all is cached.
     pub(super) fn look(&self) -> Look {
         let has = |look: &Look| self.count(*look) > 0;
-        [Look::Unknown, Look::Run, Look::Later].into_iter().find(has).unwrap_or(Look::Cached)
+        [Look::Unknown, Look::Fails, Look::Skipped, Look::Run, Look::Later].into_iter().find(has).unwrap_or(Look::Cached)
     }
 
     /// `54 cached, 6 will run`.
     pub(super) fn summary(&self) -> String {
-        let counts = [Look::Cached, Look::Run, Look::Later, Look::Unknown].map(|look| (self.count(look), look.word()));
+        let counts = ALL.map(|look| (self.count(look), look.word()));
         let parts: Vec<String> = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
         parts.join(", ")
     }
@@ -133,7 +141,9 @@ impl Picture {
                     let look = match state {
                         State::Cached => Look::Cached,
                         State::Run(_) => Look::Run,
-                        State::Later(_) | State::Waiting(_) => Look::Later,
+                        State::Later(_) | State::Waiting { .. } => Look::Later,
+                        State::Fails(_) => Look::Fails,
+                        State::Skipped(_) => Look::Skipped,
                     };
                     (look, words(pipeline, state).1)
                 }
@@ -172,9 +182,11 @@ impl Picture {
         let all = |look: Look| self.nodes.iter().map(|node| node.count(look)).sum::<usize>();
         let tasks: usize = stages.clone().map(|node| node.cells.len()).sum();
         let size = format!("{}, {}", count(stages.count() as u64, "stage"), count(tasks as u64, "task"));
-        match &self.note {
-            Some(_) => size,
-            None => format!("{size}: {} cached, {} will run, {} decided later", all(Look::Cached), all(Look::Run), all(Look::Later)),
+        if self.note.is_some() {
+            return size;
         }
+        let sure = format!("{size}: {} cached, {} will run, {} decided later", all(Look::Cached), all(Look::Run), all(Look::Later));
+        let fail = [Look::Fails, Look::Skipped].map(|look| (all(look), look.word()));
+        fail.iter().filter(|(count, _)| *count > 0).fold(sure, |text, (count, word)| format!("{text}, {count} {word}"))
     }
 }

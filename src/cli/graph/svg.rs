@@ -3,7 +3,7 @@
 //! Letters are set in a fixed pitch, so that boxes are as wide as their text on any screen.
 
 use super::layout::{Block, Link, Placed, layout};
-use super::picture::{Arrow, Look, Node, Picture};
+use super::picture::{ALL, Arrow, Look, Node, Picture};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -31,6 +31,7 @@ const STYLE: &str = "
   .box { stroke-width: 1.4; } .rail { fill: #000000; fill-opacity: 0.08; } .rule { stroke: #000000; stroke-opacity: 0.10; }
   .cached .box { fill: #eaf7ee; stroke: #3c9d63; } .cached.fill { fill: #3c9d63; }
   .run .box { fill: #fff4de; stroke: #c98a1b; } .run.fill { fill: #e0a63a; }
+  .fails .box { fill: #fdeaea; stroke: #c0504d; } .fails.fill { fill: #d0605d; }
   .later .box { fill: #eef2f8; stroke: #8493a8; stroke-dasharray: 5 3; } .later.fill { fill: #a9b6c8; }
   .unknown .box { fill: #f6f7f9; stroke: #b6bfca; } .unknown.fill { fill: #d5dbe3; }
   .source .box { fill: #f4f1fb; stroke: #8a76c4; } .people .box { fill: #fdeef0; stroke: #c4586b; }
@@ -39,6 +40,7 @@ const STYLE: &str = "
     .line { stroke: #566271; } .line:hover { stroke: #58a6ff; } .tip { fill: #566271; }
     .rail { fill: #ffffff; } .rule { stroke: #ffffff; }
     .cached .box { fill: #14291d; stroke: #3c9d63; } .run .box { fill: #33270f; stroke: #c98a1b; }
+    .fails .box { fill: #361718; stroke: #c0504d; }
     .later .box { fill: #1b222c; stroke: #6b7a8f; } .later.fill { fill: #5a6980; }
     .unknown .box { fill: #1a1f26; stroke: #4a5563; } .unknown.fill { fill: #3a4450; }
     .source .box { fill: #211b33; stroke: #8a76c4; } .people .box { fill: #34191f; stroke: #c4586b; }
@@ -157,7 +159,8 @@ fn class(look: Look) -> &'static str {
     match look {
         Look::Cached => "cached",
         Look::Run => "run",
-        Look::Later => "later",
+        Look::Later | Look::Skipped => "later",
+        Look::Fails => "fails",
         Look::Unknown => "unknown",
     }
 }
@@ -296,7 +299,7 @@ fn legend(text: &mut String, picture: &Picture, height: f64) {
     if picture.nodes.iter().any(|node| node.people) {
         entries.push(("people", "source of people's data"));
     }
-    for look in [Look::Cached, Look::Run, Look::Later, Look::Unknown] {
+    for look in ALL {
         if picture.nodes.iter().any(|node| !node.is_source && node.look() == look) {
             entries.push((class(look), look.word()));
         }

@@ -126,7 +126,8 @@ fn colour(look: Look) -> &'static str {
     match look {
         Look::Cached => "#dff3e4",
         Look::Run => "#ffe8bf",
-        Look::Later => "#e3e9f2",
+        Look::Later | Look::Skipped => "#e3e9f2",
+        Look::Fails => "#f9d6d5",
         Look::Unknown => "#ffffff",
     }
 }
