@@ -61,7 +61,7 @@ pub(super) fn attempt(args: &TryArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::alone(root, pipeline, store);
     let planner = project.planner(&[], &|_, _| ())?;
     let summary = carry_out(&project, &planner, &RunArgs::plain(Path::new(STAGE), args.cpu))?;
-    if summary.failed == 0 && !summary.interrupted {
+    if summary.failed + summary.unpublished == 0 && summary.trouble.is_none() && !summary.interrupted {
         print(&write_out(&project, args)?)?;
     } else {
         print(&closing(&summary))?;

@@ -69,6 +69,10 @@ impl Screen {
                 self.cached = self.cached.saturating_sub(1);
             }
             Event::Published { path } => self.line(&format!("published {path}"), &serde_json::json!({"event": "published", "path": path})),
+            Event::Unpublished { task, path, message } => {
+                let value = serde_json::json!({"event": "unpublished", "task": task, "path": path, "message": message});
+                self.line(&format!("not published {path} of {task}: {message}"), &value);
+            }
             Event::Ended { task, outcome, seconds, message, log } => {
                 self.ended += 1;
                 self.last.remove(&task);
@@ -153,8 +157,8 @@ impl Screen {
                 self.line("", &value);
             }
             let value = serde_json::json!({
-                "event": "summary", "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped, "waiting": summary.waiting,
-                "retried": summary.retried, "quarantined": summary.quarantined, "accepted": summary.accepted, "items_cached": summary.items_cached, "items_ran": summary.items_ran,
+                "event": "summary", "error": summary.trouble, "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped, "waiting": summary.waiting,
+                "unpublished": summary.unpublished, "retried": summary.retried, "quarantined": summary.quarantined, "accepted": summary.accepted, "items_cached": summary.items_cached, "items_ran": summary.items_ran,
                 "seconds": rounded(summary.seconds), "engine_seconds": rounded(summary.engine_seconds),
                 "starts": { "count": summary.starts.len(), "median": summary.starts.get(summary.starts.len() / 2).copied().map(rounded), "most": summary.starts.last().copied().map(rounded) },
             });

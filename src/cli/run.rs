@@ -243,7 +243,7 @@ pub(super) fn exit_of(summary: &Summary) -> Exit {
         Exit::Interrupted
     } else if summary.damaged {
         Exit::Damaged
-    } else if summary.failed > 0 {
+    } else if summary.failed + summary.unpublished > 0 || summary.trouble.is_some() {
         Exit::Failed
     } else if summary.quarantined > 0 {
         Exit::Quarantined
@@ -253,7 +253,7 @@ pub(super) fn exit_of(summary: &Summary) -> Exit {
 }
 
 pub(super) fn closing(summary: &Summary) -> String {
-    let mut text = String::new();
+    let mut text = summary.trouble.iter().map(|trouble| format!("error: {trouble}\n")).collect::<String>();
     for (task, message, log) in &summary.failures {
         text.push_str(&format!("failed: {task}: {message}\n"));
         if let Some(log) = log {
@@ -263,6 +263,9 @@ pub(super) fn closing(summary: &Summary) -> String {
     text.push_str(&format!("{} cached, {} ran, {} failed, {} skipped", summary.cached, summary.ran, summary.failed, summary.skipped));
     if summary.waiting > 0 {
         text.push_str(&format!(", {} waiting", summary.waiting));
+    }
+    if summary.unpublished > 0 {
+        text.push_str(&format!(", {} not published", summary.unpublished));
     }
     if summary.quarantined > 0 {
         text.push_str(&format!(", {} items in quarantine", summary.quarantined));

@@ -69,6 +69,12 @@ pub enum Event {
     Published {
         path: String,
     },
+    /// What a task made could not be put where it is published; its result stands.
+    Unpublished {
+        task: String,
+        path: String,
+        message: String,
+    },
 }
 
 /// What a run came to.
@@ -96,7 +102,11 @@ pub struct Summary {
     pub engine_seconds: f64,
     /// From the start of each `tomograph-torch` until it had read its order, sorted.
     pub starts: Vec<f64>,
-    /// Failed tasks, with why and where the log is.
+    /// Publications that failed (exit code 1), of tasks that did not.
+    pub unpublished: u64,
+    /// What ended the whole run (exit code 1), such as a journal that cannot be written.
+    pub trouble: Option<String>,
+    /// Failed tasks and publications, with why and where the log is.
     pub failures: Vec<(String, String, Option<PathBuf>)>,
     /// Test data that tasks of this run met, cached ones too.
     pub tested: Vec<Tested>,

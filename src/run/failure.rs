@@ -32,6 +32,11 @@ pub(super) struct Late(pub(super) f64);
 #[error("{0}")]
 pub(super) struct Quarantined(pub(super) String);
 
+/// Whether a task ended because the run was stopped: where that is so, this is how what says so begins.
+pub(super) fn is_interrupted(error: &anyhow::Error) -> bool {
+    error.root_cause().to_string().starts_with("interrupted")
+}
+
 /// An error in words that may leave the store. Of people's data no value is told; what a parser of JSON says quotes what it met.
 pub fn told(error: &anyhow::Error, people: bool) -> String {
     if !people {
@@ -77,6 +82,12 @@ mod tests {
         let quoting = Quoting { quoting: "the label `Meyer`".to_owned(), without: "a label".to_owned() };
         let error = anyhow::Error::from(quoting).context("port `split`");
         assert_eq!([told(&error, true), told(&error, false)], ["port `split`: a label", "port `split`: the label `Meyer`"]);
+    }
+
+    #[test]
+    fn what_was_interrupted_is_told_from_what_failed() {
+        assert!(is_interrupted(&anyhow::anyhow!("interrupted").context("sh").context("item a")));
+        assert!(!is_interrupted(&anyhow::anyhow!("sh ended with signal: 15").context("interrupted")));
     }
 
     #[test]

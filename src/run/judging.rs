@@ -5,8 +5,8 @@
 use super::queue::Queued;
 use super::{Ended, Loop, State, is_damage};
 use crate::pipeline::TaskId;
+use crate::plan::Judgement;
 use crate::plan::reason::Reason;
-use crate::plan::{Judgement, Known};
 use anyhow::{Context as _, Result};
 
 impl Loop<'_> {
@@ -53,7 +53,10 @@ impl Loop<'_> {
         }
         let gone = self.revived.get(&id).cloned();
         let (key, manifest) = match judged {
-            Ok(Some(Judgement::Hit(known))) if gone.is_none() && !self.is_again(id) => return self.found(id, known),
+            Ok(Some(Judgement::Hit(known))) if gone.is_none() && !self.is_again(id) => {
+                self.settle(id, known, Ended::Cached, 0.0, None);
+                return Ok(());
+            }
             Ok(Some(Judgement::Hit(known))) => {
                 if self.is_again(id) {
                     self.again.standing.insert(id, known.clone());
@@ -88,9 +91,5 @@ impl Loop<'_> {
         self.states[id.0] = State::Queued;
         self.queue.insert(id, Queued { key, manifest: manifest.bytes(), reasons, tries: 0 });
         Ok(())
-    }
-
-    fn found(&mut self, id: TaskId, known: Known) -> Result<()> {
-        self.settle(id, known, Ended::Cached, 0.0, None)
     }
 }

@@ -35,6 +35,7 @@ mod sandbox;
 mod settle;
 mod sidecar;
 mod start;
+mod stop;
 mod survivors;
 mod task;
 mod threads;
@@ -173,6 +174,8 @@ struct Loop<'a> {
     rooms: BTreeMap<TaskId, Room>,
     /// Failed tasks that wait for their next try.
     resting: Vec<retry::Resting>,
+    /// Why nothing more is started, where that is so.
+    stopped: Option<&'static str>,
     summary: Summary,
     /// Test data that was met, by digest, and its name.
     met: BTreeMap<Digest, String>,
@@ -220,6 +223,7 @@ pub fn run<'a>(
         running: 0,
         rooms: BTreeMap::new(),
         resting: Vec::new(),
+        stopped: None,
         summary: Summary::default(),
         met: BTreeMap::new(),
     };
@@ -240,9 +244,10 @@ pub fn run<'a>(
             survivors::end(planner.store)?;
             children.begin(planner.store, run.journal.id(), &options.program)?;
         }
-        run.drive(&start, &inbox, interrupted)
+        run.drive(&start, &inbox, interrupted);
+        Ok(())
     })?;
-    run.finish(started, &children.spent())
+    Ok(run.finish(started, &children.spent()))
 }
 
 impl<'a> Loop<'a> {
@@ -267,28 +272,28 @@ impl<'a> Loop<'a> {
         }
     }
 
-    fn drive<'scope>(&mut self, start: &start::Starter<'scope, '_, 'a>, inbox: &Receiver<Message>, interrupted: &AtomicBool) -> Result<()>
+    fn drive<'scope>(&mut self, start: &start::Starter<'scope, '_, 'a>, inbox: &Receiver<Message>, interrupted: &AtomicBool)
     where
         'a: 'scope,
     {
         loop {
             if interrupted.load(Ordering::Relaxed) && !self.summary.interrupted {
-                self.stop(start, "interrupted");
+                self.stop(start, stop::INTERRUPTED);
                 self.summary.interrupted = true;
+            }
+            if self.summary.trouble.is_some() && !start.is_cancelled() {
+                self.stop(start, "the run cannot go on");
             }
             if self.options.fail_fast && self.summary.failed > 0 && !start.is_cancelled() {
                 self.stop(start, "another task failed (--fail-fast)");
             }
-            self.judge_ready()?;
-            // Before anything reads what this run has found: whoever collects garbage beside it sees what to leave.
-            self.journal.flush()?;
             let sleep = self.wake_rested(Duration::from_millis(100));
-            if !start.is_cancelled() {
-                self.start_what_fits(start)?;
+            if let Err(error) = self.go_on(start) {
+                self.trouble(&error);
             }
             let may_start = self.resources.waits_for_others() && !self.queue.is_empty() && !start.is_cancelled();
             if self.running == 0 && self.ready.is_empty() && self.resting.is_empty() && !may_start {
-                return Ok(());
+                return;
             }
             match inbox.recv_timeout(sleep) {
                 Ok(Message::Noted(id, note)) => {
@@ -296,11 +301,22 @@ impl<'a> Loop<'a> {
                     (self.watch)(Event::Noted { task, note });
                 }
                 Ok(Message::Worked(id)) => self.leave(id),
-                Ok(Message::Ended(id, end)) => self.ended(id, *end)?,
+                Ok(Message::Ended(id, end)) => self.ended(id, *end),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Judges and starts what can be.
+    fn go_on<'scope>(&mut self, start: &start::Starter<'scope, '_, 'a>) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        self.judge_ready()?;
+        // Before anything reads what this run has found: whoever collects garbage beside it sees what to leave.
+        self.journal.flush()?;
+        if start.is_cancelled() { Ok(()) } else { self.start_what_fits(start) }
     }
 
     /// Gives back what a task has, if it still has it.
@@ -310,7 +326,7 @@ impl<'a> Loop<'a> {
         }
     }
 
-    fn ended(&mut self, id: TaskId, end: End) -> Result<()> {
+    fn ended(&mut self, id: TaskId, end: End) {
         self.running -= 1;
         self.told.insert(id, (end.queued.key, end.queued.reasons.iter().map(ToString::to_string).collect()));
         self.leave(id);
@@ -321,47 +337,20 @@ impl<'a> Loop<'a> {
                 self.summary.items_cached += record.items.saturating_sub(end.items_ran);
                 self.revived.remove(&id);
                 let known = self.compare(id, Known { key: record.key, record: Arc::new(record) });
-                self.settle(id, known, Ended::Ran, end.seconds, end.log)
+                self.settle(id, known, Ended::Ran, end.seconds, end.log);
             }
             Err(error) => {
                 self.summary.damaged |= is_damage(&error);
-                let cancelled = self.summary.interrupted || (self.options.fail_fast && self.summary.failed > 0);
-                if !cancelled && self.is_tried_again(id, &error, end.queued, end.seconds) {
-                    return Ok(());
+                match self.stopped {
+                    Some(because) if failure::is_interrupted(&error) => self.interrupt(id, because),
+                    None if self.may_try_again(id, &error, &end.queued) => {
+                        return self.try_again(id, end.queued, retry::Failed { error, seconds: end.seconds, log: end.log });
+                    }
+                    _ => self.fail(id, &error, end.seconds, end.log),
                 }
-                self.fail(id, &error, end.seconds, end.log);
-                Ok(())
+                self.summary.items_ran += end.items_ran;
             }
         }
-    }
-
-    /// Starts nothing more and ends what runs.
-    fn stop(&mut self, start: &start::Starter<'_, '_, '_>, because: &str) {
-        start.cancel();
-        for id in self.queue.drain().into_iter().chain(self.give_up_resting()) {
-            self.skip(id, because);
-        }
-    }
-
-    fn finish(mut self, started: Instant, spent: &children::Spent) -> Result<Summary> {
-        let open: Vec<TaskId> = self.planner.wanted.iter().copied().filter(|id| self.states[id.0] == State::Wanted).collect();
-        for id in open {
-            if self.states[id.0] == State::Wanted {
-                self.skip(id, "the run was stopped");
-            }
-        }
-        self.summary.tested = self.planner.tested(&self.met)?;
-        self.summary.starts = spent.starts.iter().map(Duration::as_secs_f64).collect();
-        self.summary.starts.sort_by(f64::total_cmp);
-        self.summary.seconds = started.elapsed().as_secs_f64();
-        self.summary.engine_seconds = self.summary.seconds - spent.working.as_secs_f64();
-        let summary = &self.summary;
-        self.journal.end(&serde_json::json!({
-            "cached": summary.cached, "ran": summary.ran, "failed": summary.failed, "skipped": summary.skipped,
-            "waiting": summary.waiting, "quarantined": summary.quarantined, "interrupted": summary.interrupted,
-            "engine_seconds": summary.engine_seconds, "starts": summary.starts,
-        }))?;
-        Ok(self.summary)
     }
 }
 

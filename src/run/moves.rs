@@ -2,7 +2,7 @@
 //!
 //! Part of the loop in `run`: decides, but carries nothing out.
 
-use super::publish::{Publication, ensure_allowed, publish};
+use super::publish::{Outcome as Put, Publication, ensure_allowed, publish};
 use super::resources::Dimensions;
 use super::start::Starter;
 use super::{Ended, Event, Loop, State};
@@ -54,7 +54,7 @@ impl<'a> Loop<'a> {
                 Ok(Claim::Done(known)) => {
                     self.resources.leave(&room);
                     self.revived.remove(&id);
-                    self.settle(id, *known, Ended::Cached, 0.0, None)?;
+                    self.settle(id, *known, Ended::Cached, 0.0, None);
                     continue;
                 }
                 Err(error) => {
@@ -189,7 +189,8 @@ impl<'a> Loop<'a> {
         })
     }
 
-    /// Publishes what a task's stage says, after every run, cached or not.
+    /// Publishes what a task's stage says, after every run, cached or not. What cannot be published is told and takes nothing from the
+    /// result, which stands.
     pub(super) fn publish(&mut self, id: TaskId, known: &Known) -> Result<Published> {
         let task = &self.planner.pipeline.tasks[id.0];
         if !self.options.publish {
@@ -199,22 +200,32 @@ impl<'a> Loop<'a> {
             let output = known.output(port)?;
             let Some(tree) = self.planner.store.tree(&output.manifest, self.planner.level(id))? else { return Ok(Published::Gone) };
             let what = Publication { task: &task.title(), kind: &known.record.kind, key: &known.key, port, tree: &tree, to: path };
-            // Said before it is done, but not of what is refused.
-            let to = self.planner.root.join(path);
-            let allowed = ensure_allowed(&self.planner.root, &what, &to).is_ok();
-            if allowed && self.planner.reads_people(id) {
-                self.planner.store.audit_once(&self.publication(&what))?;
-            }
-            let published = match publish(self.planner.store, &self.planner.root, &what, self.options.overwrite) {
+            match self.publish_one(id, &what) {
+                Ok(Put::Unchanged) => {}
+                Ok(Put::Written(_)) => (self.watch)(Event::Published { path: path.clone() }),
                 // Collected since it was looked at: no journal had named it yet.
                 Err(_) if self.planner.store.tree(&output.manifest, output.level)?.is_none() => return Ok(Published::Gone),
-                published => published?,
-            };
-            if published != super::publish::Outcome::Unchanged {
-                (self.watch)(Event::Published { path: path.clone() });
+                Err(error) => self.tell_unpublished(id, path, &error),
             }
         }
         Ok(Published::Done)
+    }
+
+    fn publish_one(&self, id: TaskId, what: &Publication<'_>) -> Result<Put> {
+        let (store, root) = (self.planner.store, &self.planner.root);
+        // Said before it is done, but not of what is refused.
+        if ensure_allowed(root, what, &root.join(what.to)).is_ok() && self.planner.reads_people(id) {
+            store.audit_once(&self.publication(what))?;
+        }
+        publish(store, root, what, self.options.overwrite)
+    }
+
+    fn tell_unpublished(&mut self, id: TaskId, path: &str, error: &anyhow::Error) {
+        let (task, message) = (self.title(id), super::failure::told(error, self.planner.takes_people(id)));
+        self.summary.damaged |= super::is_damage(error);
+        self.summary.unpublished += 1;
+        self.summary.failures.push((format!("publish {path} of task {task}"), message.clone(), None));
+        (self.watch)(Event::Unpublished { task, path: path.to_owned(), message });
     }
 
     fn publication(&self, what: &Publication<'_>) -> Act {

@@ -44,10 +44,6 @@ pub enum Outcome {
 /// error unless `overwrite`, and then nothing is touched. Of a folder, files that we published and that are no longer in it
 /// are taken away; files of others stay.
 pub fn publish(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bool) -> Result<Outcome> {
-    publish_inner(store, root, what, overwrite).with_context(|| format!("cannot publish {} to `{}`", what.task, what.to))
-}
-
-fn publish_inner(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bool) -> Result<Outcome> {
     let to = root.join(what.to);
     ensure_allowed(root, what, &to)?;
     ensure!(!to.starts_with(store.root()), "that is inside the store {}", store.root().display());

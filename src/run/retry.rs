@@ -6,6 +6,7 @@ use super::failure::{Failure, told};
 use super::queue::Queued;
 use super::{Event, Loop};
 use crate::pipeline::TaskId;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The first rest; each further one is four times as long, up to [`LONGEST`].
@@ -20,29 +21,40 @@ pub(super) struct Resting {
     until: Instant,
     id: TaskId,
     queued: Queued,
+    /// How the try before ended; none where another engine does the task.
+    failed: Option<Failed>,
+}
+
+/// A try that failed: why, after how many seconds, and where its log is.
+pub(super) struct Failed {
+    pub(super) error: anyhow::Error,
+    pub(super) seconds: f64,
+    pub(super) log: Option<PathBuf>,
 }
 
 impl Loop<'_> {
-    /// Whether a failed task is tried again; if so it rests from now on.
-    pub(super) fn is_tried_again(&mut self, id: TaskId, error: &anyhow::Error, mut queued: Queued, seconds: f64) -> bool {
+    /// Whether a failed task may be tried again.
+    pub(super) fn may_try_again(&self, id: TaskId, error: &anyhow::Error, queued: &Queued) -> bool {
         let policy = &self.planner.pipeline.tasks[id.0].policy;
         let named = Failure::cause_of(error).is_some_and(|cause| policy.retry_on.contains(&cause));
-        if !named || queued.tries >= policy.retries {
-            return false;
-        }
+        named && queued.tries < policy.retries
+    }
+
+    /// Has a failed task rest from now on, to be tried again.
+    pub(super) fn try_again(&mut self, id: TaskId, mut queued: Queued, failed: Failed) {
+        let (policy, Failed { error, seconds, .. }) = (&self.planner.pipeline.tasks[id.0].policy, &failed);
         queued.tries += 1;
         let (title, message, rest) = (self.title(id), told(error, self.planner.takes_people(id)), rest(queued.tries));
-        let _ = self.journal.task(&title, self.kind(id), Some(&queued.key), "retried", seconds, &message);
+        let _ = self.journal.task(&title, self.kind(id), Some(&queued.key), "retried", *seconds, &message);
         self.summary.retried += 1;
         (self.watch)(Event::Retried { task: title, message, number: queued.tries, of: policy.retries, rest });
         self.states[id.0] = super::State::Queued;
-        self.resting.push(Resting { until: Instant::now() + rest, id, queued });
-        true
+        self.resting.push(Resting { until: Instant::now() + rest, id, queued, failed: Some(failed) });
     }
 
     /// Another engine on this store does the task: it is asked for again soon.
     pub(super) fn leave_to_other(&mut self, id: TaskId, queued: Queued) {
-        self.resting.push(Resting { until: Instant::now() + ASK_AGAIN, id, queued });
+        self.resting.push(Resting { until: Instant::now() + ASK_AGAIN, id, queued, failed: None });
     }
 
     /// Queues the tasks that have rested; says how long the loop may sleep.
@@ -56,9 +68,9 @@ impl Loop<'_> {
         self.resting.iter().map(|one| one.until - now).fold(longest, Duration::min)
     }
 
-    /// Those that rest, no longer to be tried.
-    pub(super) fn give_up_resting(&mut self) -> Vec<TaskId> {
-        std::mem::take(&mut self.resting).into_iter().map(|one| one.id).collect()
+    /// Those that rest, no longer to be tried, and how they failed.
+    pub(super) fn give_up_resting(&mut self) -> Vec<(TaskId, Option<Failed>)> {
+        std::mem::take(&mut self.resting).into_iter().map(|one| (one.id, one.failed)).collect()
     }
 }
 

@@ -6,15 +6,22 @@ use super::moves::Published;
 use super::quarantine::judge;
 use super::{Ended, Event, Loop, State};
 use crate::content::Digest;
-use crate::pipeline::{Action, Origin, TaskId};
+use crate::pipeline::TaskId;
 use crate::plan::{Known, Outcome};
 use crate::store::RunTask;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::path::PathBuf;
 
 impl Loop<'_> {
     /// A task's result is known: judges its quarantine, publishes, and lets its followers know.
-    pub(super) fn settle(&mut self, id: TaskId, known: Known, ended: Ended, seconds: f64, log: Option<PathBuf>) -> Result<()> {
+    pub(super) fn settle(&mut self, id: TaskId, known: Known, ended: Ended, seconds: f64, log: Option<PathBuf>) {
+        if let Err(error) = self.try_to_settle(id, known, ended, seconds, log.clone()) {
+            self.summary.damaged |= super::is_damage(&error);
+            self.fail(id, &error, seconds, log);
+        }
+    }
+
+    fn try_to_settle(&mut self, id: TaskId, known: Known, ended: Ended, seconds: f64, log: Option<PathBuf>) -> Result<()> {
         let record = &known.record;
         self.making.remove(&known.key);
         let verdict = judge(self.planner, id, record, &self.outcomes, &self.options.decisions)?;
@@ -33,22 +40,23 @@ impl Loop<'_> {
                 self.ready.push_back(id);
                 return Ok(());
             }
-            Ok(Published::Gone) => {
-                self.fail(id, &anyhow::anyhow!("what it made is gone from the store"), seconds, log);
-                return Ok(());
-            }
-            Err(error) => {
-                self.fail(id, &error, seconds, log);
-                return Ok(());
-            }
+            Ok(Published::Gone) => bail!("what it made is gone from the store"),
+            Err(error) => return Err(error),
         }
         self.met.extend(self.planner.enter_meetings(id, &known, &self.outcomes)?);
         let title = self.title(id);
         let compared = self.again.compared.get(&id).cloned();
-        match (self.told.remove(&id), ended) {
-            (Some((key, reasons)), _) => self.tell(id, Some(key), ended, seconds, compared.as_deref().unwrap_or_default(), reasons)?,
-            (None, Ended::Cached) => self.journal.cached(title.clone(), &known.record.kind, known.key),
-            (None, _) => self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, "")?,
+        let written = match (self.told.remove(&id), ended) {
+            (Some((key, reasons)), _) => self.tell(id, Some(key), ended, seconds, compared.as_deref().unwrap_or_default(), reasons),
+            (None, Ended::Cached) => {
+                self.journal.cached(title.clone(), &known.record.kind, known.key);
+                Ok(())
+            }
+            (None, _) => self.journal.task(&title, &known.record.kind, Some(&known.key), ended.word(), seconds, ""),
+        };
+        // The result stands all the same; the run ends.
+        if let Err(error) = written {
+            self.trouble(&error);
         }
         match ended {
             Ended::Cached => {
@@ -66,26 +74,8 @@ impl Loop<'_> {
 
     /// The first failed task that a task needs and can't do without.
     pub(super) fn failed_need(&self, id: TaskId) -> Option<String> {
-        if self.summary.failed + self.summary.skipped == 0 {
-            return None;
-        }
-        let task = &self.planner.pipeline.tasks[id.0];
-        for (port, edges) in &task.inputs {
-            let holes = match &task.action {
-                Action::Kind { kind, .. } => kind.input(port).is_some_and(|port| port.holes),
-                Action::Command(_) => false,
-            };
-            let needs = edges.iter().filter_map(|edge| match edge.origin {
-                Origin::Task { task, .. } => Some(task),
-                Origin::Source { .. } => None,
-            });
-            let failed: Vec<TaskId> = needs.clone().filter(|need| matches!(self.outcomes[need.0], Outcome::Failed(_))).collect();
-            // A port with holes can miss some parts, but not all of them.
-            if let Some(first) = failed.first().filter(|_| !holes || failed.len() == edges.len()) {
-                return Some(self.title(*first));
-            }
-        }
-        None
+        let has_any = self.summary.failed + self.summary.skipped > 0;
+        has_any.then(|| self.planner.failed_need(id, &self.outcomes)).flatten().map(|need| self.title(need))
     }
 
     /// Leaves a task out where something that it needs waits; says whether it did.
@@ -152,12 +142,7 @@ impl Loop<'_> {
         let _ = self.journal.task(&title, self.kind(id), None, Ended::Skipped.word(), 0.0, because);
         self.summary.skipped += 1;
         self.states[id.0] = State::Skipped;
-        // What follows a failure is a hole of its class.
-        let class = self.planner.needs_of(id).into_iter().find_map(|need| match &self.outcomes[need.0] {
-            Outcome::Failed(class) => Some(class.clone()),
-            _ => None,
-        });
-        self.outcomes[id.0] = Outcome::Failed(class.unwrap_or_else(|| "stopped".to_owned()));
+        self.outcomes[id.0] = self.planner.hole_after(id, &self.outcomes);
         let message = Some(because.to_owned());
         (self.watch)(Event::Ended { task: title, outcome: Ended::Skipped, seconds: 0.0, message, log: None });
         self.release(id);

@@ -12,6 +12,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         after_the_last_try_the_failure_stands,
         independent_branches_go_on,
         fail_fast_starts_nothing_more,
+        what_fail_fast_ends_has_not_failed,
+        what_rests_when_the_run_stops_has_failed,
         a_timeout_ends_all_that_was_started,
         a_timeout_ends_a_map_kind,
         an_interrupt_ends_the_run_in_order,
@@ -125,6 +127,24 @@ fn fail_fast_starts_nothing_more() {
     assert!(!space.path("good.txt").exists());
 }
 
+fn what_fail_fast_ends_has_not_failed() {
+    let space = branches();
+    space.write("bad.sh", "sleep 0.5; exit 1\n");
+    space.write("good.sh", "sleep 600\n");
+    let output = space.run("run branches.toml -j 2 --json --fail-fast").exits(1).says(&["interrupted, since another task failed"]);
+    assert_eq!((output.tasks("failed"), output.tasks("skipped")), (vec!["bad".to_owned()], vec!["after".to_owned(), "beside".to_owned()]));
+}
+
+fn what_rests_when_the_run_stops_has_failed() {
+    let space = branches();
+    space.replace("branches.toml", "[stage.after]", "[stage.bad.policy]\nretries = 9\n\n[stage.after]");
+    // It rests from the second on, for three.
+    space.write("bad.sh", "kill -9 $$\n");
+    space.write("good.sh", "sleep 2; exit 1\n");
+    let output = space.run("run branches.toml -j 2 --json --fail-fast").exits(1).says(&["signal: 9"]);
+    assert_eq!((output.tasks("failed"), output.tasks("skipped")), (vec!["bad".to_owned(), "beside".to_owned()], vec!["after".to_owned()]));
+}
+
 fn a_timeout_ends_all_that_was_started() {
     // The second leads a group of its own.
     let body = "[ -e mended ] || { sleep 600 & echo $! > pid; setsid sleep 600 & echo $! > other; wait; }";
@@ -173,7 +193,7 @@ fn interrupted(times: usize) -> (Space, String) {
 
 fn an_interrupt_ends_the_run_in_order() {
     let (_space, said) = interrupted(1);
-    assert!(said.contains("interrupted: run again"), "{said}");
+    assert!(said.contains("interrupted: run again") && said.contains("0 failed, 1 skipped") && !said.contains("failed: "), "{said}");
 }
 
 fn two_interrupts_leave_nothing_running() {

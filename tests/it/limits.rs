@@ -12,6 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         a_read_only_store_loses_nothing: [Need::Root, Need::Program("setpriv", "util-linux")],
         a_full_disk_under_a_command_loses_nothing: [Need::Root, Need::Program("unshare", "util-linux")],
+        a_full_disk_under_the_journal_is_told_with_the_rest: [Need::Root, Need::Program("unshare", "util-linux")],
         a_full_disk_under_a_kind_loses_nothing: [Need::Root, Need::Program("unshare", "util-linux")],
     ]
 }
@@ -90,6 +91,18 @@ fn a_full_disk_under_a_command_loses_nothing() {
     assert!(second.contains("\"cached\":3"), "what fitted is kept: {second}");
     let sum: u64 = 6 * ((0..150_000).sum::<u64>() + 42);
     assert_eq!(space.read("results/total.tsv"), format!("sum\n{sum}\n"));
+}
+
+fn a_full_disk_under_the_journal_is_told_with_the_rest() {
+    let space = space();
+    // So many that are skipped that what the journal says of them does not fit into the page that it has.
+    space.replace(PIPELINE, "by = [1, 2, 3]", &format!("by = {:?}", (1..=60).collect::<Vec<u32>>()));
+    let fill = "[ -e cache/filler ] || { cat /dev/zero > cache/filler; exit 1; }\necho gather";
+    space.replace("tools/gather.sh", "echo gather", fill);
+    let (first, _) = on_a_small_disk(&space, PIPELINE, "1500k");
+    for words in ["error: ", "no space left", "failed: gather: ", "0 cached, 0 ran, 1 failed, 61 skipped"] {
+        assert!(first.contains(words), "{words} is not said: {first}");
+    }
 }
 
 fn a_full_disk_under_a_kind_loses_nothing() {

@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         plan_says_what_run_then_does,
         only_runs_what_is_named_and_needed,
         a_deleted_publication_is_put_back,
+        a_refused_publication_stops_nothing,
         a_renamed_stage_runs_nothing,
         a_copied_project_runs_nothing,
         another_working_folder_runs_nothing,
@@ -161,9 +162,29 @@ fn a_deleted_publication_is_put_back() {
     assert_eq!(run(&space), [""; 0]);
     assert_eq!(space.read("results/total.tsv"), "sum\n252\n");
     space.write("results/total.tsv", "mine\n");
-    let output = space.run("run numbers.toml");
+    space.run("run numbers.toml").exits(1).says(&[
+        "failed: publish results/total.tsv of task total: ",
+        "--overwrite",
+        "5 cached, 0 ran, 0 failed",
+    ]);
     assert_eq!(space.read("results/total.tsv"), "mine\n", "what we did not write is not overwritten");
-    output.says(&["results/total.tsv", "--overwrite"]);
+}
+
+fn a_refused_publication_stops_nothing() {
+    let space = space();
+    space.replace(
+        PIPELINE,
+        "code    = [\"tools/gather.sh\"]",
+        "code    = [\"tools/gather.sh\"]\npublish = { table = \"results/all.tsv\" }",
+    );
+    space.write("results/all.tsv", "mine\n");
+    for outcome in ["ran", "cached"] {
+        let output = space.run("run numbers.toml --json").exits(1);
+        assert_eq!(output.tasks(outcome), TASKS, "the results stand\n{}", output.text());
+        assert_eq!((&output.summary()["failed"], &output.summary()["unpublished"]), (&0.into(), &1.into()));
+        space.run("plan numbers.toml").success().says(&["5 cached, 0 will run"]);
+    }
+    assert_eq!((space.read("results/all.tsv").as_str(), space.read("results/total.tsv").as_str()), ("mine\n", "sum\n252\n"));
 }
 
 fn a_renamed_stage_runs_nothing() {
