@@ -161,7 +161,7 @@ pub(crate) struct OverrideTable {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NeedsTable {
-    /// Threads, 1 or more.
+    /// Threads, 1 or more; a command is told by `{threads}`. With `map` each process is told 1, and as many run at once as `-j` says.
     pub cpus: Option<Cpus>,
     /// Memory: bytes, or text such as `"8GiB"`.
     pub memory: Option<Memory>,

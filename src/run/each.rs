@@ -69,6 +69,8 @@ impl MapWork for PerItem<'_> {
         let mut inputs = whole.clone();
         inputs.0.insert(self.port.to_owned(), vec![Part { coordinates: Default::default(), tree: tree.into(), hole: None }]);
         let mut alone = self.job.with_inputs(inputs, self.job.state.clone());
+        // As many processes run as the pool has threads: each has one.
+        alone.threads = 1;
         // How far one item is says nothing of the task.
         alone.notes = Box::new(|note| {
             if !matches!(note, Note::Progress { .. }) {

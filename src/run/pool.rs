@@ -188,7 +188,9 @@ impl<'j> Known<'j> {
         if let Some(moved) = (self.job.moved)(&mut files.chain(&self.apart))? {
             bail!("{moved} while the task ran, so what was made of it is not kept; run again");
         }
-        self.cache.keep(at, &self.items[at], each)
+        let treated = self.cache.keep(at, &self.items[at], each)?;
+        self.job.kept.fetch_add(1, Ordering::Relaxed);
+        Ok(treated)
     }
 
     /// All items are treated, those that were `missing` as told, or treating them failed: what was kept stays either way.

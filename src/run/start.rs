@@ -18,7 +18,7 @@ use crate::plan::reason::Reason;
 use crate::stage::{Coordinates, Inputs, Note, Work};
 use crate::store::{OutputRecord, Published, Record};
 use anyhow::{Context as _, Result, bail};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -59,13 +59,15 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
         thread.give(move || {
             let started = Instant::now();
             let work = Carried { planner, options, id, children, sandboxes, cancelled, sender: &sender };
+            let kept = AtomicU64::new(0);
             let (done, log) = match Log::begin(planner.store, &queued.key, queued.tries > 0) {
-                Ok(log) => (work.carry_out(&queued, inputs, slot.as_ref(), &log), log.path()),
+                Ok(log) => (work.carry_out(&queued, inputs, slot.as_ref(), &log, &kept), log.path()),
                 Err(error) => (Err(error), None),
             };
             let (result, items_ran) = match done {
                 Ok((record, items_ran)) => (Ok(record), items_ran),
-                Err(error) => (Err(error), 0),
+                // What of its items was treated stays.
+                Err(error) => (Err(error), kept.into_inner()),
             };
             let seconds = started.elapsed().as_secs_f64();
             let _ = sender.send(Message::Ended(id, Box::new(End { result, items_ran, seconds, log, queued })));
@@ -97,7 +99,7 @@ struct Carried<'t, 'a> {
 }
 
 impl Carried<'_, '_> {
-    fn carry_out(&self, queued: &Queued, inputs: Inputs, slot: Option<&Slot>, log: &Log) -> Result<(Record, u64)> {
+    fn carry_out(&self, queued: &Queued, inputs: Inputs, slot: Option<&Slot>, log: &Log, kept: &AtomicU64) -> Result<(Record, u64)> {
         let (store, task) = (self.planner.store, &self.planner.pipeline.tasks[self.id.0]);
         let started = (crate::store::now(), Instant::now());
         log.head(&format!("{} started {}", task.title(), started.0));
@@ -128,6 +130,7 @@ impl Carried<'_, '_> {
             deadline: task.policy.timeout.and_then(Deadline::within),
             cancelled: self.cancelled,
             anew: queued.reasons.contains(&Reason::Again),
+            kept,
             notes: Box::new(note),
             moved: Box::new(|files| self.planner.moved_among(self.id, &queued.manifest, files)),
             worked: Box::new(|| drop(self.sender.send(Message::Worked(self.id)))),

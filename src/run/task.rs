@@ -7,7 +7,7 @@ use crate::store::Store;
 use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// All that carrying out a task needs to know of it.
@@ -31,6 +31,8 @@ pub(super) struct Job<'a> {
     pub(super) cancelled: &'a AtomicBool,
     /// Whether it is repeated for a comparison: no item counts as known.
     pub(super) anew: bool,
+    /// Items that were treated now and kept.
+    pub(super) kept: &'a AtomicU64,
     pub(super) notes: Box<dyn Fn(Note) + Send + Sync + 'a>,
     /// What a message says where one of these files, or the code, is not what it was when the task's key was made.
     pub(super) moved: Box<Moved<'a>>,
@@ -61,6 +63,7 @@ impl<'a> Job<'a> {
             deadline: self.deadline,
             cancelled: self.cancelled,
             anew: self.anew,
+            kept: self.kept,
             notes: Box::new(|note| self.note(note)),
             moved: Box::new(|files| (self.moved)(files)),
             worked: Box::new(|| {}),

@@ -13,7 +13,8 @@ const TURN: Duration = Duration::from_millis(4);
 /// As many items are given at once at most.
 const MOST: usize = 256;
 
-/// Treats every item in the pool; results are in the order of the items. After an error no further item is begun, and it is the answer.
+/// Treats every item in the pool; results are in the order of the items. After an error no further item is begun, and
+/// that of the first item that failed is the answer.
 ///
 /// Not to be called on a thread of the pool.
 pub(super) fn each<T: Sync, R: Send>(items: &[T], treat: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
@@ -21,7 +22,7 @@ pub(super) fn each<T: Sync, R: Send>(items: &[T], treat: impl Fn(&T) -> Result<R
     let most = 2 * rayon::current_num_threads();
     let mut results: Vec<Option<R>> = Vec::new();
     results.resize_with(items.len(), || None);
-    let mut failed = None;
+    let mut failed: Option<(usize, anyhow::Error)> = None;
     rayon::in_place_scope(|scope| {
         let (sender, ended) = channel();
         let (mut next, mut running, mut share) = (0, 0, 1);
@@ -42,7 +43,8 @@ pub(super) fn each<T: Sync, R: Send>(items: &[T], treat: impl Fn(&T) -> Result<R
             running -= 1;
             match made {
                 Ok(made) => results[start..].iter_mut().zip(made).for_each(|(place, one)| *place = Some(one)),
-                Err(error) => failed = failed.take().or(Some(error)),
+                Err(error) if failed.as_ref().is_none_or(|(first, _)| start < *first) => failed = Some((start, error)),
+                Err(_) => {}
             }
             share = match took {
                 short if short < TURN / 2 => (share * 2).min(MOST),
@@ -51,7 +53,7 @@ pub(super) fn each<T: Sync, R: Send>(items: &[T], treat: impl Fn(&T) -> Result<R
             };
         }
     });
-    failed.map_or_else(|| Ok(results.into_iter().flatten().collect()), Err)
+    failed.map_or_else(|| Ok(results.into_iter().flatten().collect()), |(_, error)| Err(error))
 }
 
 #[cfg(test)]
@@ -70,6 +72,12 @@ mod tests {
             if *item < 40 { Ok(()) } else { Err(anyhow!("item {item}")) }
         });
         assert!(error.unwrap_err().to_string().starts_with("item ") && seen.into_inner() < items.len());
+        // Two at once, of which the second fails sooner.
+        let two = each(&[40, 0], |wait| -> Result<()> {
+            std::thread::sleep(Duration::from_millis(*wait));
+            Err(anyhow!("after {wait}"))
+        });
+        assert_eq!(two.unwrap_err().to_string(), "after 40");
         assert!(each(&items, |_| -> Result<()> { panic!("on purpose") }).unwrap_err().to_string().contains("panicked"));
     }
 

@@ -63,7 +63,7 @@ mod tests {
     use crate::content::{Digest, Level};
     use crate::stage::{Artifact, Coordinates, Inputs, Params, Port, Whole};
     use crate::store::Store;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, AtomicU64};
 
     /// Never comes back.
     #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -106,6 +106,7 @@ mod tests {
                 state: folder.path().join("state"),
                 deadline,
                 anew: false,
+                kept: &AtomicU64::new(0),
                 cancelled: &cancelled,
                 notes: Box::new(|_| ()),
                 moved: Box::new(|_| Ok(None)),

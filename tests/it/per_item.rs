@@ -10,6 +10,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         each_item_is_treated_once,
         a_program_sees_the_file_and_nothing_else_of_the_item,
+        a_process_for_an_item_has_one_thread,
         rows_of_all_items_become_one_table,
         what_a_program_leaves_is_checked,
         a_failure_costs_what_had_not_ended,
@@ -99,6 +100,13 @@ fn a_program_sees_the_file_and_nothing_else_of_the_item() {
     assert_eq!(space.read("seen.txt"), "item.png item.png item.png\n".repeat(2));
 }
 
+fn a_process_for_an_item_has_one_thread() {
+    let space = space("echo \"$4\" >> threads.txt\ncp \"$1\" \"$2\"\n", 2);
+    space.replace("x.toml", "\"{inputs.offset}\"]", "\"{inputs.offset}\", \"{threads}\"]\nneeds = { cpus = 2 }");
+    space.run("run x.toml").success();
+    assert_eq!(space.read("threads.txt"), "1\n1\n");
+}
+
 fn rows_of_all_items_become_one_table() {
     let space = space("n=$(wc -c < \"$1\")\nprintf 'what\\tbytes\\nall\\t%s\\nagain\\t%s\\n' $n $n > \"$2\"\n", 2);
     space.replace("x.toml", "out = \"images\" }", "out = \"table\" }\npublish = { out = \"out.tsv\" }");
@@ -128,7 +136,8 @@ fn a_failure_costs_what_had_not_ended() {
     let space = space("[ -e broken ] && [ \"$(wc -l < ran.txt)\" -ge 2 ] && exit 9\necho one >> ran.txt\ncp \"$1\" \"$2\"\n", 4);
     space.write("broken", "");
     space.write("ran.txt", "");
-    space.run("run x.toml -j 1").exits(1).says(&["copy: item ", "exit status: 9"]);
+    let output = space.run("run x.toml -j 1 --json").exits(1).says(&["item ", "exit status: 9"]);
+    assert_eq!(output.summary()["items_ran"], 4 + 2, "all of `import`, and what `copy` kept\n{}", output.text());
     fs::remove_file(space.path("broken")).unwrap();
     assert_eq!(ran(&space).len(), 2);
     space.run("run x.toml").success().says(&["ran copy"]);
