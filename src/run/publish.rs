@@ -74,7 +74,7 @@ pub fn publish(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bo
         there.iter().filter(|(path, digest)| !wanted.contains_key(*path) && is_ours(path, digest)).map(|(path, _)| path.clone()).collect();
 
     let mut sidecar = sidecar_of(what, wanted.iter().map(|(path, file)| (path.clone(), file.digest)).collect());
-    let put = Put { scratch: store.scratch().ok() };
+    let put = Put::of(store);
     if !(write.is_empty() && stale.is_empty()) {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         sidecar.replaces = there.into_iter().filter(|(path, digest)| is_ours(path, digest)).collect();
@@ -143,8 +143,9 @@ pub fn export(store: &Store, root: &Path, what: &Publication<'_>, to: &Path) -> 
     }
     let name = to.file_name().and_then(|name| name.to_str()).context("a folder needs a name")?;
     fs::create_dir_all(to).with_context(|| format!("cannot make the folder {}", to.display()))?;
-    let put = Put { scratch: store.scratch().ok() };
-    what.tree.files.par_iter().try_for_each(|(path, file)| put.blob(file, &to.join(path)))?;
+    let put = Put::of(store);
+    let copy = |(path, file): (&String, &FileRef)| put.blob(file, &to.join(path)).with_context(|| format!("cannot export {}", what.task));
+    what.tree.files.par_iter().try_for_each(copy)?;
     let files = what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file.digest)).collect();
     put.bytes(&sidecar_of(what, files).to_bytes(), &Sidecar::path(to))
 }
@@ -290,6 +291,21 @@ mod tests {
         bench.publish(&tree, false).unwrap();
         bench.write("results/t", "9");
         assert_eq!(tree.read("x").unwrap(), b"1");
+    }
+
+    #[test]
+    fn a_damaged_blob_does_not_leave_the_store() {
+        let bench = Bench::new();
+        let tree = bench.tree(&[("x", &"7".repeat(20_000))]);
+        let blob = tree.files["x"].place.own().unwrap().to_owned();
+        fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        File::create(&blob).unwrap().write_all("8".repeat(20_000).as_bytes()).unwrap();
+        let error = bench.publish(&tree, false).unwrap_err();
+        assert!(error.chain().any(|cause| cause.is::<crate::store::Damaged>()), "{error:#}");
+        assert!(!bench.root.path().join("results/t").exists() && !blob.exists());
+        assert_eq!(bench.names("cache/damaged"), [tree.files["x"].digest.to_string()]);
+        // Made again, it is put where it belongs.
+        assert_eq!(bench.publish(&bench.tree(&[("x", &"7".repeat(20_000))]), false).unwrap(), Outcome::Written(1));
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use super::publish::Publication;
 use crate::content::{Digest, FileRef};
 use crate::plan::Sidecar;
-use crate::store::Scratch;
+use crate::store::{Damaged, Scratch, Store, digest_of};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What lies beside an output whose files are called `files` outside.
 pub(super) fn sidecar_of(what: &Publication<'_>, files: BTreeMap<String, Digest>) -> Sidecar {
@@ -27,14 +28,41 @@ pub(super) fn sidecar_of(what: &Publication<'_>, files: BTreeMap<String, Digest>
 }
 
 /// Puts files in place whole: written apart, synced, renamed.
-pub(super) struct Put {
+pub(super) struct Put<'s> {
+    store: &'s Store,
     /// Where they are written: in the store, whose next start removes what a kill leaves. Without it, beside the target.
-    pub(super) scratch: Option<Scratch>,
+    scratch: Option<Scratch>,
 }
 
-impl Put {
+impl<'s> Put<'s> {
+    pub(super) fn of(store: &'s Store) -> Self {
+        Self { store, scratch: store.scratch().ok() }
+    }
+
+    /// Puts a blob in place, hashed on its way: a disk may have changed it, and what lies beside it outside says its digest.
     pub(super) fn blob(&self, blob: &FileRef, to: &Path) -> Result<()> {
-        self.file(to, |file| clone(blob, file))
+        let differs = AtomicBool::new(false);
+        let put = self.file(to, |file| {
+            clone(blob, file)?;
+            if digest_of(file)? == blob.digest {
+                return Ok(());
+            }
+            differs.store(true, Ordering::Relaxed);
+            Err(io::Error::other("its bytes are not those that were stored"))
+        });
+        match differs.into_inner() {
+            true => Err(self.damaged(blob).into()),
+            false => put,
+        }
+    }
+
+    /// Takes a blob with other bytes than those of its name out of the way: as one that is gone, the next run makes it again.
+    fn damaged(&self, blob: &FileRef) -> Damaged {
+        let place = self.store.blob(&blob.digest);
+        let is_aside = blob.place.own() == Some(&*place) && self.store.set_aside(&place).is_ok();
+        let what =
+            if is_aside { "did not have the bytes of its name and was moved to `damaged/`" } else { "does not have the bytes it had" };
+        Damaged { path: blob.place.file.to_path_buf(), what: what.to_owned() }
     }
 
     pub(super) fn bytes(&self, bytes: &[u8], to: &Path) -> Result<()> {

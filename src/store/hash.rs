@@ -4,7 +4,7 @@
 
 use crate::content::Digest;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 
 /// Bytes read at once; a piece of this length is hashed by several threads.
@@ -16,8 +16,17 @@ const LARGE: usize = 128 << 10;
 /// meanwhile, and that would end the process. One that grows meanwhile is read a little further than it was long at most: nobody runs
 /// after who writes.
 pub(super) fn hash(path: &Path, read: &dyn Fn(u64)) -> io::Result<(Digest, u64)> {
+    hash_open(&File::open(path)?, read)
+}
+
+/// The digest of all bytes of an open file, from its start.
+pub fn digest_of(mut file: &File) -> io::Result<Digest> {
+    file.rewind()?;
+    Ok(hash_open(file, &|_| {})?.0)
+}
+
+fn hash_open(mut file: &File, read: &dyn Fn(u64)) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
-    let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut piece = vec![0; usize::try_from(length).unwrap_or(PIECE).saturating_add(1).min(PIECE)];
     loop {

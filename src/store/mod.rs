@@ -57,6 +57,7 @@ pub use files::{Damaged, replace};
 pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
 pub use journal::{RunLog, RunTask};
 pub use ledger::{Ledger, Meeting, Met};
+pub use hash::digest_of;
 pub use live::{Left, Live, Process, Started, left_at};
 pub use memo::{Hashed, Unreadable};
 pub use names::{NamedRun, check_name};
