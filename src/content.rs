@@ -107,6 +107,13 @@ pub struct Quoting {
     pub without: String,
 }
 
+/// A stored file whose bytes are no longer those of its digest. The command line exits with 4.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is damaged: {} does not have the bytes it had: `tomograph cache verify --repair` mends it, then run again", path.display())]
+pub struct Altered {
+    pub path: PathBuf,
+}
+
 /// One file of a tree: its content's name and where its bytes lie now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +131,16 @@ impl FileRef {
     pub fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0));
         self.open()?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The bytes, compared with the digest where a store keeps them: what is made of others would stay for good. A source's file may have
+    /// changed since, which is found where a task ends.
+    pub fn read_whole(&self) -> Result<Vec<u8>> {
+        let bytes = self.read()?;
+        if self.place.is_stored_as(&self.digest) && Digest::of(&bytes) != self.digest {
+            return Err(Altered { path: self.place.file.to_path_buf() }.into());
+        }
         Ok(bytes)
     }
 
@@ -153,6 +170,11 @@ impl Place {
     /// The file, where it holds nothing else.
     pub fn own(&self) -> Option<&Path> {
         self.at.is_none().then_some(&*self.file)
+    }
+
+    /// Whether a store keeps these bytes: blobs are called by their digests, and only small ones share a file.
+    fn is_stored_as(&self, digest: &Digest) -> bool {
+        self.at.is_some() || self.file.file_name().and_then(|name| name.to_str()) == Some(text(&digest.digits()))
     }
 }
 
@@ -333,6 +355,21 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stored_file_is_compared_with_its_digest_and_a_source_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"one");
+        let fill = |path: &Path, bytes: &[u8]| File::create(path).and_then(|mut file| io::Write::write_all(&mut file, bytes)).unwrap();
+        for (name, is_stored) in [(digest.to_string(), true), ("one.txt".to_owned(), false)] {
+            let path = folder.path().join(name);
+            let file = FileRef { digest, size: 3, place: path.clone().into() };
+            fill(&path, b"one");
+            assert_eq!(file.read_whole().unwrap(), b"one");
+            fill(&path, b"two");
+            assert_eq!(file.read_whole().is_err_and(|error| error.is::<Altered>()), is_stored);
+        }
+    }
 
     #[test]
     fn a_level_reads_what_it_writes_and_what_stood_for_it_before() {

@@ -38,7 +38,7 @@ enum Command {
     ///
     /// Finds any flipped bit of blobs, of what items gave and of records; journals and logs have no digests. Ends with exit code 4 where
     /// something is damaged. --repair moves damaged blobs to `damaged/` in the store, writes packs anew without what is broken, and
-    /// forgets the results that lost a file, so that the next run makes them again; it ends with 0 where all could be mended. A pack that
+    /// forgets the results that lost a file and those that were made from them, so that the next run makes them again; it ends with 0 where all could be mended. A pack that
     /// a run is using is left for later.
     Verify {
         /// Mend what is found
@@ -180,7 +180,11 @@ fn verify(store: &Store, repair: bool) -> Result<Exit> {
     if repaired.packs > 0 {
         text.push_str(&format!("wrote {} anew\n", count(repaired.packs, "pack")));
     }
-    repaired.results.iter().for_each(|task| text.push_str(&format!("the next run makes {task} again\n")));
+    for (task, readers) in &repaired.results {
+        let readers: Vec<&str> = readers.iter().filter(|reader| *reader != task).map(String::as_str).collect();
+        let readers = if readers.is_empty() { String::new() } else { format!(" and {}, which read it,", readers.join(", ")) };
+        text.push_str(&format!("the next run makes {task}{readers} again\n"));
+    }
     repaired
         .left
         .iter()

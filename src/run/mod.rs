@@ -361,5 +361,5 @@ pub struct Unmet(String);
 
 /// Whether the store itself is damaged (exit code 4).
 fn is_damage(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<crate::store::Damaged>())
+    error.chain().any(|cause| cause.is::<crate::store::Damaged>() || cause.is::<crate::content::Altered>())
 }

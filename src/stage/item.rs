@@ -33,7 +33,7 @@ impl Item {
     /// The bytes of the item's file on `port`.
     pub fn read(&self, port: &str) -> Result<Vec<u8>> {
         let file = self.file(port)?;
-        file.file.read().with_context(|| format!("cannot read the file of item {}", self.item))
+        file.file.read_whole().with_context(|| format!("cannot read the file of item {}", self.item))
     }
 
     /// A value of the row; empty where missing.

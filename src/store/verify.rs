@@ -2,18 +2,20 @@
 //!
 //! Blobs, what items gave and records have digests or checksums, so any flipped bit of theirs is found. Journals, logs, names
 //! and state have none. Mending takes away: a damaged blob is moved to `damaged/`, a pack is written anew without what is
-//! broken, and the records of results that lost a file go too, so that the next run makes those again.
+//! broken, and the records of results that lost a file go too, with those of what was made from them and may have read the damage, so
+//! that the next run makes those again. What follows is left alone where that gives the bytes it gave.
 
 use super::files::Damaged;
 use super::hash::hash;
 use super::index::Entry;
 use super::pack::{CHECK, HEAD, Stretch, Tag, inspect};
-use super::{Record, Store};
+use super::{OutputRecord, Record, Store};
 use crate::content::Digest;
 use anyhow::Result;
 use rayon::prelude::*;
 use rustix::fs::FlockOperation;
-use std::collections::{BTreeSet, HashSet};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,8 +54,8 @@ pub struct Repaired {
     pub blobs: u64,
     /// Packs written anew.
     pub packs: u64,
-    /// Results that lost a file, as people write their tasks: the next run makes them again.
-    pub results: BTreeSet<String>,
+    /// Results that lost a file, as people write their tasks, and those that were made directly from each: the next run makes them again.
+    pub results: BTreeMap<String, BTreeSet<String>>,
     /// What could not be mended: packs in use.
     pub left: Vec<PathBuf>,
 }
@@ -188,48 +190,68 @@ impl Store {
         Ok(())
     }
 
-    /// Records that reach a lost blob, as digests of their bytes, and the packs that hold them.
-    fn harmed(&self, lost: &HashSet<Digest>, tasks: &mut BTreeSet<String>) -> Result<(HashSet<Digest>, BTreeSet<PathBuf>)> {
+    /// Records that reach a lost blob, and those of results that were made from what does, as digests of their bytes, and the packs that
+    /// hold them.
+    fn harmed(
+        &self,
+        lost: &HashSet<Digest>,
+        tasks: &mut BTreeMap<String, BTreeSet<String>>,
+    ) -> Result<(HashSet<Digest>, BTreeSet<PathBuf>)> {
         let (mut harmed, mut packs) = (HashSet::new(), BTreeSet::new());
         if lost.is_empty() {
             return Ok((harmed, packs));
         }
+        let mut records: Vec<(Digest, PathBuf, Record)> = Vec::new();
         for path in self.packs.list().map_err(|error| self.trouble(error))?.into_values() {
             let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
-            let mut records: Vec<(Digest, Record)> = Vec::new();
             inspect(&bytes, 0, &mut |entry, payload| {
                 if entry.tag == Tag::Record
                     && let Ok(record) = serde_json::from_slice(payload)
                 {
-                    records.push((Digest::of(payload), record));
+                    records.push((Digest::of(payload), path.clone(), record));
                 }
             });
-            for (digest, record) in records {
-                if self.reaches(&record, lost)? {
-                    tasks.insert(record.task);
-                    harmed.insert(digest);
+        }
+        // Manifest → the tasks that gave it.
+        let mut damaged: HashMap<Digest, BTreeSet<String>> = HashMap::new();
+        for (digest, path, record) in &records {
+            for output in record.outputs.values() {
+                if self.reaches(output, lost)? {
+                    damaged.entry(output.manifest).or_default().insert(record.task.clone());
+                    tasks.entry(record.task.clone()).or_default();
+                    harmed.insert(*digest);
                     packs.insert(path.clone());
                 }
+            }
+        }
+        for (digest, path, record) in &records {
+            let read = self.inputs_of(record).into_iter().filter_map(|input| damaged.get(&input));
+            for maker in read.flatten() {
+                tasks.entry(maker.clone()).or_default().insert(record.task.clone());
+                harmed.insert(*digest);
+                packs.insert(path.clone());
             }
         }
         Ok((harmed, packs))
     }
 
-    fn reaches(&self, record: &Record, lost: &HashSet<Digest>) -> Result<bool> {
-        for output in record.outputs.values() {
-            if lost.contains(&output.manifest) {
-                return Ok(true);
-            }
-            let manifest = match self.read_blob(&output.manifest) {
-                Err(error) if error.is::<Damaged>() => return Ok(true),
-                manifest => manifest?,
-            };
-            let tree = manifest.and_then(|bytes| crate::content::Tree::from_manifest(&bytes, output.level));
-            if tree.is_some_and(|tree| tree.files.values().any(|file| lost.contains(&file.digest))) {
-                return Ok(true);
-            }
+    fn reaches(&self, output: &OutputRecord, lost: &HashSet<Digest>) -> Result<bool> {
+        if lost.contains(&output.manifest) {
+            return Ok(true);
         }
-        Ok(false)
+        let manifest = match self.read_blob(&output.manifest) {
+            Err(error) if error.is::<Damaged>() => return Ok(true),
+            manifest => manifest?,
+        };
+        let tree = manifest.and_then(|bytes| crate::content::Tree::from_manifest(&bytes, output.level));
+        Ok(tree.is_some_and(|tree| tree.files.values().any(|file| lost.contains(&file.digest))))
+    }
+
+    /// The manifests that a result was made from; none where that can no longer be read.
+    fn inputs_of(&self, record: &Record) -> Vec<Digest> {
+        let manifest = self.read_blob(&record.key_manifest).ok().flatten();
+        let read = manifest.and_then(|bytes| serde_json::from_slice::<MadeFrom>(&bytes).ok());
+        read.into_iter().flat_map(|read| read.inputs.into_values().flatten()).filter_map(|part| part.digest).collect()
     }
 
     /// The files of large blobs.
@@ -238,6 +260,18 @@ impl Store {
         let files: Vec<Vec<PathBuf>> = folders.par_iter().map(|folder| super::runs::files_of(folder)).collect::<io::Result<_>>()?;
         Ok(files.into_iter().flatten().collect())
     }
+}
+
+/// What a key manifest says of inputs: port → parts.
+#[derive(Deserialize)]
+struct MadeFrom {
+    inputs: BTreeMap<String, Vec<Input>>,
+}
+
+#[derive(Deserialize)]
+struct Input {
+    /// None for a hole.
+    digest: Option<Digest>,
 }
 
 /// What is wrong with a blob's file, if anything.

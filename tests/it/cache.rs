@@ -11,6 +11,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         size_counts_what_is_there,
         a_whole_store_is_found_whole,
         a_flipped_bit_in_any_file_is_found_and_mended,
+        what_read_a_damaged_blob_is_made_again,
+        a_damaged_blob_is_not_published,
         a_pack_that_lost_its_end_is_found_and_mended,
         a_repair_leaves_packs_in_use_alone,
         an_index_is_made_anew,
@@ -99,6 +101,47 @@ fn a_flipped_bit_in_any_file_is_found_and_mended() {
     }
     assert!(tried > 6, "{tried}");
     assert!(files(&space.path("cache/damaged")).len() + 5 == tried);
+}
+
+/// The blob of what `gather` gave, with another first number in it.
+fn spoil_gathered(space: &Space) -> PathBuf {
+    let blob = files(&space.path("cache/blobs")).into_iter().find(|path| fs::read(path).unwrap().starts_with(b"number\n1\n")).unwrap();
+    flip(&blob, "number\n".len());
+    blob
+}
+
+fn what_read_a_damaged_blob_is_made_again() {
+    let space = filled();
+    spoil_gathered(&space);
+    space.replace("tools/scale.sh", "echo \"scale", "echo  \"scale");
+    space.run("run numbers.toml").success();
+    assert_eq!(space.read("results/total.tsv"), "sum\n276\n", "nobody has noticed yet");
+    space
+        .run("cache verify --repair")
+        .success()
+        .says(&["the next run makes gather and scale[by=1], scale[by=2], scale[by=3]", "which read it, again"]);
+    space.run("run numbers.toml").success();
+    assert_eq!(space.read("results/total.tsv"), "sum\n252\n");
+}
+
+fn a_damaged_blob_is_not_published() {
+    let space = filled();
+    space.replace(
+        "numbers.toml",
+        "code    = [\"tools/gather.sh\"]",
+        "code    = [\"tools/gather.sh\"]\npublish = { table = \"results/all.tsv\" }",
+    );
+    let blob = spoil_gathered(&space);
+    let refused = space.run("export numbers.toml gather out").exits(4);
+    refused.says(&["cannot export gather", "the store is damaged", "moved to `damaged/`"]);
+    assert!(!blob.exists() && files(&space.path("out")).is_empty());
+    space.run("run numbers.toml").success();
+    spoil_gathered(&space);
+    fs::remove_file(space.path("results/all.tsv")).unwrap();
+    space.run("run numbers.toml").exits(4).says(&["cannot publish gather to `results/all.tsv`", "the store is damaged"]);
+    assert!(!space.path("results/all.tsv").exists());
+    space.run("run numbers.toml").success();
+    assert!(space.read("results/all.tsv").starts_with("number\n1\n2\n39\n"));
 }
 
 fn a_pack_that_lost_its_end_is_found_and_mended() {
