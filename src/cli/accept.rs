@@ -25,7 +25,8 @@ use std::sync::Arc;
 ///
 /// and `tomograph accept study.toml mine --reason 'reformatted'` keeps the result: nothing runs.
 /// Who accepted what, when, why and from which key is kept with the result, and `why`, `log` and
-/// `show` say it. Params and inputs that differ cannot be accepted.
+/// `show` say it. Params and inputs that differ cannot be accepted. `tomograph run study.toml --again
+/// mine` takes it back: what the present script makes stands from then on.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct AcceptArgs {
@@ -111,7 +112,10 @@ fn valid(project: &Project, task: &Task, last: Option<&Digest>, manifest: &KeyMa
         .into());
     }
     let Some(record) = project.store.records(&from)?.into_iter().next() else { bail!("the last result of {title} is gone: run it") };
-    let accepted = Accepted { by: super::quarantine::user(), when: now(), reason: args.reason.clone(), from };
+    // What was accepted before was made under a key before that.
+    let before = record.accepted.clone().map(Box::new);
+    let from = before.as_ref().map_or(from, |earlier| earlier.from);
+    let accepted = Accepted { by: super::quarantine::user(), when: now(), reason: args.reason.clone(), from, before };
     Ok(Record { task: title, accepted: Some(accepted), ..record.as_ref().clone() })
 }
 
@@ -130,8 +134,10 @@ fn waits(planner: &Planner, id: TaskId, outcomes: &[Outcome]) -> String {
     format!("{} is decided after others: {first}{more} be run or accepted first", title(id))
 }
 
-/// What is said of an accepted result.
+/// What is said of an accepted result, with the reasons of all that it rests on, the last first.
 pub(super) fn told(accepted: &Accepted) -> String {
-    let when = super::show::moment(&accepted.when);
-    format!("accepted by {} on {when}: {} (made under key {})", accepted.by, accepted.reason, accepted.from.short())
+    let one = |accepted: &Accepted| format!("by {} on {}: {}", accepted.by, super::show::moment(&accepted.when), accepted.reason);
+    let earlier = std::iter::successors(accepted.before.as_deref(), |one| one.before.as_deref());
+    let earlier: String = earlier.map(|earlier| format!("; before that {}", one(earlier))).collect();
+    format!("accepted {} (made under key {}){earlier}", one(accepted), accepted.from.short())
 }

@@ -158,8 +158,11 @@ impl Planner<'_> {
         Ok(self.is_there(&record)?.then_some(Known { key, record }))
     }
 
-    /// Of several variants the first whose blobs are all there, else the first.
+    /// Of several variants the first whose blobs are all there, else the first. What was only accepted counts as long as nothing was made.
     fn best(&self, mut records: Vec<Arc<Record>>) -> Result<Option<Arc<Record>>> {
+        if records.iter().any(|record| record.accepted.is_none()) {
+            records.retain(|record| record.accepted.is_none());
+        }
         if records.len() > 1 {
             for at in 0..records.len() {
                 if self.is_there(&records[at])? {

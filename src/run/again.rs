@@ -1,7 +1,8 @@
 //! Tasks that run although their result is known (`run --again`), and whether they gave the same bytes.
 //!
 //! Part of the loop in `run`. What is exact and differs is an error already where it is recorded; what need not be exact is kept
-//! as a variant, and those that follow stay with the result that stood; what an effect brought holds from now on.
+//! as a variant, and those that follow stay with the result that stood; what an effect brought holds from now on, and so does what was
+//! made where the result that stood was only accepted.
 
 use super::Loop;
 use crate::pipeline::TaskId;
@@ -29,12 +30,17 @@ impl Loop<'_> {
         let others = made.record.outputs.iter().filter(|(port, output)| standing.record.outputs.get(*port) != Some(output));
         let ports: Vec<&str> = others.map(|(port, _)| port.as_str()).collect();
         let effect = self.planner.pipeline.tasks[id.0].effect;
+        let supersedes = standing.record.accepted.is_some();
         let words = match ports.as_slice() {
+            [] if supersedes => "the same bytes as before; it stands as made now, no longer as accepted".to_owned(),
+            _ if !ports.is_empty() && supersedes => {
+                format!("other bytes than the result that was accepted ({}), which hold from now on", ports.join(", "))
+            }
             [] => "the same bytes as before".to_owned(),
             _ if effect => format!("other bytes than before ({}), which hold from now on", ports.join(", ")),
             _ => format!("other bytes than before ({}), kept as a variant", ports.join(", ")),
         };
         self.again.compared.insert(id, words);
-        if effect { made } else { standing }
+        if effect || supersedes { made } else { standing }
     }
 }

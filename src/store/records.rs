@@ -78,6 +78,9 @@ pub struct Accepted {
     pub reason: String,
     /// The key under which the result was made.
     pub from: Digest,
+    /// The acceptance that this one rests on, where the result was held valid before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Self>>,
 }
 
 /// What one port holds.
@@ -117,7 +120,8 @@ impl Record {
 }
 
 impl Store {
-    /// The records of a key, oldest variant first, but of an effect the newest; none for a key that never succeeded.
+    /// The records of a key, oldest variant first, but of an effect the newest; what was only accepted after what was made. None for a
+    /// key that never succeeded.
     pub fn records(&self, key: &Digest) -> Result<Vec<Arc<Record>>> {
         if let Some(records) = self.foreseen.get(key) {
             return Ok(records);
@@ -159,6 +163,7 @@ impl Store {
         if records.iter().any(|record| record.effect) {
             records.reverse();
         }
+        records.sort_by_key(|record| record.accepted.is_some());
         let mut seen: Vec<Few<String, OutputRecord>> = Vec::new();
         records.retain(|record| {
             let new = !seen.contains(&record.outputs);
@@ -170,8 +175,8 @@ impl Store {
         Ok(records)
     }
 
-    /// Adds a record after all its blobs, unless its key has one. Whoever publishes holds the claim on the key, so that of two
-    /// processes the second finds what the first did.
+    /// Adds a record after all its blobs, unless its key has one; to what was made, what was only accepted counts as none. Whoever publishes
+    /// holds the claim on the key, so that of two processes the second finds what the first did.
     pub fn publish(&self, record: &Record) -> Result<Published> {
         self.add(record, Variants::One)
     }
@@ -192,7 +197,10 @@ impl Store {
         self.sync_large()?;
         crash_point!("record-ready");
         let _publishing = lock(&self.flushing);
-        let standing = self.records(&record.key)?;
+        let mut standing = self.records(&record.key)?;
+        if record.accepted.is_none() {
+            standing.retain(|one| one.accepted.is_none());
+        }
         let alike = match variants {
             Variants::Newest => &standing[..standing.len().min(1)],
             Variants::One | Variants::Many => standing.as_slice(),
@@ -285,6 +293,23 @@ mod tests {
         store.publish_variant(&record("two", 3.0)).unwrap();
         assert_eq!(store.records(&first.key).unwrap(), [Arc::new(first.clone()), Arc::new(second.clone())]);
         assert_eq!(store.publish(&record("two", 4.0)).unwrap(), Published::Same(second));
+    }
+
+    #[test]
+    fn what_was_made_stands_before_what_was_accepted() {
+        let (_folder, store) = new_store();
+        let text = |text: &str| text.to_owned();
+        let by = Accepted { by: text("ada"), when: super::super::now(), reason: text("r"), from: Digest::of(b"old"), before: None };
+        let accepted = Record { accepted: Some(by), ..record("one", 1.0) };
+        let standing = || store.records(&accepted.key).unwrap().iter().map(|one| one.as_ref().clone()).collect::<Vec<_>>();
+        assert_eq!(store.publish(&accepted).unwrap(), Published::Added);
+        let made = record("two", 2.0);
+        assert_eq!(store.publish(&made).unwrap(), Published::Added);
+        assert_eq!(standing(), [made, accepted.clone()]);
+        // Of equal outputs the one that was made is told of.
+        store.publish_variant(&record("one", 3.0)).unwrap();
+        assert!(standing().iter().all(|one| one.accepted.is_none()));
+        assert!(matches!(store.publish(&accepted).unwrap(), Published::Same(one) if one.accepted.is_none()));
     }
 
     #[test]

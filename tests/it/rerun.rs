@@ -33,6 +33,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         an_input_more_or_less,
         another_output_is_another_result,
         another_revision_of_a_kind,
+        what_was_accepted_is_withdrawn_by_making_it,
+        of_repeated_acceptances_every_reason_is_kept,
     ]
 }
 
@@ -304,4 +306,44 @@ fn another_revision_of_a_kind() {
     space.replace("x.toml", "seed = 1", "seed = 2");
     space.run("why x.toml phantom").success().says(&[&format!("  revision: {} → {revision} (", revision - 1)]);
     assert_eq!(space.run("run x.toml --json").success().tasks("ran"), ["phantom"]);
+}
+
+fn accept_scale(space: &Space, reason: &str) {
+    let _ = space.run_args(&["accept", PIPELINE, "scale", "--reason", reason]).success().says(&["scale[by=1]: accepted"]);
+}
+
+fn what_was_accepted_is_withdrawn_by_making_it() {
+    let space = space();
+    let _ = space.run("run numbers.toml").success();
+    space.replace("tools/scale.sh", "$1 * by", "$1 * by + 1");
+    accept_scale(&space, "reformatted");
+    let _ = space.run("run numbers.toml").success().says(&["5 cached"]);
+    let again = space.run("run numbers.toml --again scale").success();
+    let _ = again.says(&["other bytes than the result that was accepted (table), which hold from now on", "1 cached, 4 ran"]);
+    assert_eq!(space.read("results/total.tsv"), "sum\n261\n");
+    let told = |words: &[&str]| drop(space.run("why numbers.toml scale[by=1]").success().says(words));
+    told(&["cached, nothing that it depends on has changed"]);
+
+    space.replace("tools/scale.sh", "echo \"scale", "echo  \"scale");
+    accept_scale(&space, "reformatted");
+    told(&["cached, accepted by"]);
+    let again = space.run("run numbers.toml --again scale").success();
+    let _ = again.says(&["the same bytes as before; it stands as made now, no longer as accepted", "2 cached, 3 ran"]);
+    told(&["cached, nothing that it depends on has changed"]);
+}
+
+fn of_repeated_acceptances_every_reason_is_kept() {
+    let space = space();
+    let _ = space.run("run numbers.toml").success();
+    let told = || space.run("show numbers.toml scale[by=1] --json").success().objects().remove(0);
+    let made = told()["key"].clone();
+    for (number, reason) in ["a comment", "a blank", "another name"].into_iter().enumerate() {
+        space.write("tools/scale.sh", space.read("tools/scale.sh") + &format!("# {number}\n"));
+        accept_scale(&space, reason);
+    }
+    let accepted = told()["accepted"].clone();
+    assert_eq!((&accepted["from"], &accepted["before"]["before"]["reason"]), (&made, &"a comment".into()), "{accepted}");
+    let short = &made.as_str().unwrap()[..12];
+    let last = format!("another name (made under key {short})");
+    let _ = space.run("why numbers.toml scale[by=1]").success().says(&[&last, ": a blank", ": a comment"]);
 }
