@@ -3,6 +3,7 @@
 //! Starts from the `NAME.tomograph.json` beside the file, and follows key manifests back to the sources. Reads no pipeline: what a
 //! pipeline has become since does not change where a number came from.
 
+mod beside;
 mod cell;
 
 use super::exit::{Exit, Wrong, print};
@@ -45,9 +46,15 @@ pub(super) struct WhenceArgs {
 
 pub(super) fn whence(args: &WhenceArgs) -> Result<Exit> {
     let (file, place) = split(&args.file);
-    let bytes = std::fs::read(&file).map_err(|error| Wrong(format!("cannot read {}: {error}", file.display())))?;
-    let sidecar = described(&file, &Digest::of(&bytes))?;
-    let cell = place.map(|(row, column)| cell(&file, &bytes, row, column)).transpose()?;
+    let (sidecar, cell) = match (file.is_dir(), place) {
+        (true, None) => (beside::of_folder(&file)?, None),
+        (true, Some(_)) => return Err(Wrong(format!("{} is a folder: name a file in it", file.display())).into()),
+        (false, place) => {
+            let bytes = read(&file)?;
+            let sidecar = beside::of_file(&file, &Digest::of(&bytes))?;
+            (sidecar, place.map(|(row, column)| cell(&file, &bytes, row, column)).transpose()?)
+        }
+    };
 
     let root = root_of(&std::path::absolute(&file)?)?;
     let local: Local = settings(&root.join("tomograph.local.toml"))?;
@@ -55,7 +62,7 @@ pub(super) fn whence(args: &WhenceArgs) -> Result<Exit> {
     let first = made_by(&store, &sidecar, &file)?;
     let run = run_of(&store, &first)?;
     let lineage = Lineage::of(&store, first, run.as_ref(), cell.as_ref())?;
-    let again = again(&lineage.steps[0].record, run.as_ref());
+    let again = again(&lineage.steps[0].record, run.as_ref(), &root);
     let text = match args.json {
         true => json!({
             "file": file,
@@ -73,6 +80,10 @@ pub(super) fn whence(args: &WhenceArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|error| Wrong(format!("cannot read {}: {error}", file.display())).into())
+}
+
 /// Ports that the engine fills: what they bring was made by no task and lies in no source.
 const FILLED: [&str; 2] = ["ledger", "lineage"];
 
@@ -84,26 +95,6 @@ fn split(text: &str) -> (PathBuf, Option<(&str, &str)>) {
         Some((PathBuf::from(file), Some((row, column))))
     };
     if Path::new(text).exists() { (PathBuf::from(text), None) } else { parts().unwrap_or_else(|| (PathBuf::from(text), None)) }
-}
-
-/// What lies beside the file, or beside a folder above it, and lists it with these bytes.
-fn described(file: &Path, digest: &Digest) -> Result<Sidecar> {
-    let file_in_full = std::path::absolute(file)?;
-    for above in file_in_full.ancestors() {
-        let (Some(folder), Some(sidecar)) = (above.parent(), Sidecar::read(&Sidecar::path(above))) else { continue };
-        let name = file_in_full.strip_prefix(folder).ok().and_then(Path::to_str).unwrap_or_default();
-        match sidecar.files.get(name) {
-            Some(listed) if listed == digest => return Ok(sidecar),
-            Some(_) => {
-                let what = format!("{} was edited after {} left it", file.display(), sidecar.task);
-                return Err(Wrong(format!("{what}: `tomograph run --overwrite` puts back what was published")).into());
-            }
-            None => {}
-        }
-    }
-    let beside = Sidecar::path(file);
-    let what = format!("{} was not published or exported by tomograph", file.display());
-    Err(Wrong(format!("{what}, or was moved without {}", beside.display())).into())
 }
 
 /// The record of this project's store that the file came out of.
@@ -297,15 +288,26 @@ impl Step {
 }
 
 /// The command that makes it again: of the run that made it, narrowed to the task.
-fn again(record: &Record, run: Option<&Run>) -> String {
+fn again(record: &Record, run: Option<&Run>, root: &Path) -> String {
     let pipeline = record.pipeline.split_once(':').map_or(record.pipeline.as_str(), |(_, path)| path);
+    let pipeline = std::env::current_dir().map_or_else(|_| root.join(pipeline), |here| seen_from(&here, root, pipeline));
     let task = quoted(&record.task);
-    let mut command = format!("tomograph run {} --only {task} --again {task}", quoted(pipeline));
+    let mut command = format!("tomograph run {} --only {task} --again {task}", quoted(&pipeline.display().to_string()));
     let laid_over = run.map(|run| overrides(&run.about)).unwrap_or_default();
     for pair in laid_over.chunks_exact(2).filter(|pair| pair[0] != "--only") {
         let _ = write!(command, " {} {}", pair[0], quoted(&pair[1]));
     }
     command
+}
+
+/// The path of a file of the project at `root` as one writes it in the folder `here`.
+fn seen_from(here: &Path, root: &Path, path: &str) -> PathBuf {
+    let whole = root.join(path);
+    match (whole.strip_prefix(here), here.strip_prefix(root)) {
+        (Ok(below), _) => below.to_owned(),
+        (_, Ok(down)) if whole.starts_with(root) => down.components().map(|_| "..").collect::<PathBuf>().join(path),
+        _ => whole,
+    }
 }
 
 fn quoted(text: &str) -> String {
@@ -364,6 +366,13 @@ mod tests {
         assert_eq!(split("a.csv"), (PathBuf::from("a.csv"), None));
         assert_eq!(split("a:b.csv:2:auc"), (PathBuf::from("a:b.csv"), Some(("2", "auc"))));
         assert_eq!(split("a.csv:2"), (PathBuf::from("a.csv:2"), None));
+    }
+
+    #[test]
+    fn a_pipeline_is_named_as_seen_from_where_one_stands() {
+        let seen = |here: &str| seen_from(Path::new(here), Path::new("/p"), "a/b.toml").display().to_string();
+        assert_eq!([seen("/p"), seen("/p/a"), seen("/p/c/d"), seen("/")], ["a/b.toml", "b.toml", "../../a/b.toml", "p/a/b.toml"]);
+        assert_eq!(seen("/elsewhere"), "/p/a/b.toml");
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod tested;
 
 pub use explain::stored_manifest;
 pub use levels::{REMEDY, levels};
-pub use sidecar::Sidecar;
+pub use sidecar::{Said, Sidecar};
 pub use tested::Tested;
 
 use crate::content::{Digest, Level, Tree};

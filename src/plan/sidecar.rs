@@ -1,6 +1,7 @@
 //! `NAME.tomograph.json`: what lies beside files that left a store, and what it says of them where they come back as a source.
 //!
-//! It is believed as `phi` is: whoever can write one can write the other. What it says holds only of files with the digests it lists.
+//! It is believed as `phi` is: whoever can write one can write the other. What it says holds only of files with the digests it lists,
+//! also where they were renamed together with it.
 
 use super::Unready;
 use crate::content::{Digest, FileRef, Level, Tree};
@@ -63,6 +64,35 @@ impl Sidecar {
     pub fn lists(&self, path: &str, digest: &Digest) -> bool {
         [&self.files, &self.replaces].iter().any(|files| files.get(path) == Some(digest))
     }
+
+    /// What it says, lying beside the file or folder `thing`, of the file at `place`, which is or is in that.
+    pub fn says_of(&self, thing: &Path, place: &Path, digest: &Digest) -> Said {
+        let inside = place.strip_prefix(thing).map(|inside| inside.to_string_lossy().into_owned()).unwrap_or_default();
+        let path_in = |name: &str| if inside.is_empty() { name.to_owned() } else { format!("{name}/{inside}") };
+        let name = thing.file_name().unwrap_or_default().to_string_lossy();
+        // The folder's name when it was published.
+        let before = self.files.keys().next().and_then(|path| path.split_once('/')).filter(|_| !inside.is_empty());
+        let listed = self.files.get(&path_in(&name)).or_else(|| self.files.get(&path_in(before?.0)));
+        match listed {
+            Some(listed) if listed == digest => Said::Ours,
+            Some(_) => Said::Edited,
+            None if self.files.values().any(|listed| listed == digest) => Said::Ours,
+            // It lies beside this very file, and so speaks of no other.
+            None if inside.is_empty() => Said::Edited,
+            None => Said::Nothing,
+        }
+    }
+}
+
+/// What a sidecar says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It came out of a store as it is.
+    Ours,
+    /// It has other bytes than those that came out.
+    Edited,
+    /// Nothing: somebody else's file in a folder of ours.
+    Nothing,
 }
 
 /// Takes out of a source's files those that speak of the others; a source that is nothing but one keeps it.
@@ -125,15 +155,13 @@ impl Beside {
                 level = level.max(own);
                 continue;
             };
-            let name = thing.parent().and_then(|folder| place.strip_prefix(folder).ok()).map(|name| name.to_string_lossy().into_owned());
-            match name.and_then(|name| sidecar.files.get(&name)) {
-                Some(digest) if *digest == file.digest => {
+            match sidecar.says_of(thing, place, &file.digest) {
+                Said::Ours => {
                     level = level.max(sidecar.level);
                     keys.insert(sidecar.key);
                 }
-                Some(_) => return Err(edited(source, files, path).into()),
-                // Somebody else's file in a folder of ours.
-                None => level = level.max(own),
+                Said::Edited => return Err(edited(source, files, path).into()),
+                Said::Nothing => level = level.max(own),
             }
         }
         Ok((level, keys))
@@ -187,4 +215,37 @@ fn edited(source: &Source, files: &[(String, FileRef)], path: &str) -> Unready {
          that .tomograph.json, and `phi` alone says whether it holds people's data",
         source.title()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_renamed_with_its_sidecar_is_known_by_its_bytes() {
+        let of = |files: &[(&str, &str)]| Sidecar {
+            tomograph: 1,
+            task: "t".to_owned(),
+            kind: "k".to_owned(),
+            port: "p".to_owned(),
+            key: Digest::of(b"key"),
+            level: Level::Pseudonymous,
+            manifest: Digest::of(b"manifest"),
+            files: files.iter().map(|(path, bytes)| ((*path).to_owned(), Digest::of(bytes.as_bytes()))).collect(),
+            replaces: BTreeMap::new(),
+        };
+        let says = |sidecar: &Sidecar, thing: &str, place: &str, bytes: &str| {
+            sidecar.says_of(Path::new(thing), Path::new(place), &Digest::of(bytes.as_bytes()))
+        };
+        let file = of(&[("a.tsv", "1")]);
+        for name in ["r/a.tsv", "r/b.tsv"] {
+            assert_eq!([says(&file, name, name, "1"), says(&file, name, name, "2")], [Said::Ours, Said::Edited]);
+        }
+        let folder = of(&[("a/x/1", "1"), ("a/y", "2")]);
+        for name in ["r/a", "r/b"] {
+            let inside = |path: &str, bytes: &str| says(&folder, name, &format!("{name}/{path}"), bytes);
+            assert_eq!([inside("x/1", "1"), inside("y", "2"), inside("moved", "2")], [Said::Ours; 3]);
+            assert_eq!([inside("x/1", "3"), inside("y", "1"), inside("mine", "3")], [Said::Edited, Said::Edited, Said::Nothing]);
+        }
+    }
 }

@@ -10,6 +10,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_is_identified_is_refused_before_anything_runs,
         what_comes_back_keeps_its_level,
         an_edited_file_is_not_what_lies_beside_it_tells_of,
+        what_is_renamed_with_what_lies_beside_it_keeps_its_level,
         what_lies_beside_and_is_none_is_named,
         a_folder_and_a_part_of_it_come_back,
         what_is_pseudonymous_stays_inside_the_project,
@@ -89,6 +90,34 @@ fn an_edited_file_is_not_what_lies_beside_it_tells_of() {
     space.replace("back.toml", "phi  = true", "phi  = false");
     space.run("run back.toml").success();
     assert_eq!(space.read("results/copy.tsv"), "sum\n253\n");
+}
+
+fn what_is_renamed_with_what_lies_beside_it_keeps_its_level() {
+    let space = pseudonymous();
+    let rename = |from: &str, to: &str| {
+        for end in ["", ".tomograph.json"] {
+            std::fs::rename(space.path(format!("{from}{end}")), space.path(format!("{to}{end}"))).unwrap();
+        }
+    };
+    rename("results/total.tsv", "results/sum.tsv");
+    space.write("back.toml", BACK.replace("total.tsv", "sum.tsv").replace("phi  = true", "phi  = false"));
+    space.run("run back.toml").success();
+    assert!(space.read("results/copy.tsv.tomograph.json").contains("\"level\": \"pseudonymous\""));
+    let outside = space.home().join("out");
+    space.run_args(&["export", "back.toml", "copy", outside.to_str().unwrap()]).exits(1).says(&["stays inside the project"]);
+    space.run("whence results/sum.tsv").success().says(&["results/sum.tsv: total.table, pseudonymous"]);
+    space.write("results/sum.tsv", "sum\n253\n");
+    space.run("plan back.toml").exits(2).says(&["is not what the .tomograph.json beside it tells of"]);
+    space.run("whence results/sum.tsv").exits(2).says(&["results/sum.tsv was edited after total left it"]);
+    space.write("results/sum.tsv.tomograph.json", "{}");
+    space.run("whence results/sum.tsv").exits(2).says(&["results/sum.tsv.tomograph.json is not as this program writes them"]);
+    // A folder likewise, and what is in it.
+    space.run("export numbers.toml scale[by=2] kept/two").success();
+    rename("kept/two", "kept/deux");
+    for path in ["kept/deux", "kept/deux/table.tsv", "kept", "kept/*/*.tsv"] {
+        space.write("back.toml", BACK.replace("results/total.tsv", path));
+        space.run("plan back.toml").success();
+    }
 }
 
 fn what_lies_beside_and_is_none_is_named() {

@@ -10,6 +10,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         an_exported_file_of_a_folder_is_known,
         the_command_it_names_makes_it_again,
         a_number_of_an_earlier_run_keeps_its_lineage,
+        a_folder_is_told_of_as_a_whole,
+        the_pipeline_is_named_from_where_one_stands,
         names_of_peoples_files_are_not_told,
         what_cannot_be_told_is_a_clear_error,
     ]
@@ -76,6 +78,26 @@ fn a_number_of_an_earlier_run_keeps_its_lineage() {
     space.write("numbers/a.txt", "9\n");
     let _ = space.run("run numbers.toml --only total").success();
     assert_eq!(space.run("whence results/total.tsv --json").success().objects()[0], before);
+}
+
+fn a_folder_is_told_of_as_a_whole() {
+    let space = published();
+    let _ = space.run("export numbers.toml scale[by=2] kept/out").success();
+    for folder in ["kept/out", "kept"] {
+        let _ = space.run(&format!("whence {folder}")).success().says(&[&format!("{folder}: scale[by=2].table, released")]);
+    }
+    let _ = space.run("whence kept:1:sum").exits(2).says(&["kept is a folder: name a file in it"]);
+    let _ = space.run("whence tools").exits(2).says(&["nothing in tools was published or exported"]);
+    let name = std::fs::read_dir(space.path("kept/out")).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    space.write(format!("kept/out/{name}"), "edited\n");
+    let _ = space.run("whence kept").exits(2).says(&[&format!("kept/out/{name} was edited after scale[by=2] left it")]);
+}
+
+fn the_pipeline_is_named_from_where_one_stands() {
+    let space = published();
+    let mut inside = space.command(crate::space::TOMOGRAPH);
+    let told = space.finish(inside.current_dir(space.path("results")).args(["whence", "total.tsv"])).success();
+    let _ = told.says(&["tomograph run ../numbers.toml --only total --again total"]);
 }
 
 fn names_of_peoples_files_are_not_told() {
