@@ -40,8 +40,12 @@ pub(super) fn show(project: &Project, json: bool) -> Result<Exit> {
         }
     }
     print(&text)?;
-    let Some(line) = audit.broken else { return Ok(Exit::Done) };
     let place = project.store.root().join("audit.jsonl");
-    remark(&format!("{}: line {line} does not follow from the one before it: somebody has edited the file", place.display()));
+    if audit.cut > 0 {
+        let lines = if audit.cut == 1 { "1 line was".to_owned() } else { format!("{} lines were", audit.cut) };
+        remark(&format!("{}: {lines} cut short by a kill: what audit.cut beside it tells of may have happened", place.display()));
+    }
+    let Some(broken) = audit.broken else { return Ok(Exit::Done) };
+    remark(&format!("{}: {broken}: somebody has edited the file", place.display()));
     Ok(Exit::Damaged)
 }

@@ -1,14 +1,17 @@
 //! `audit.jsonl`: who looked at people's data, and what left the store, as a chain of lines.
 //!
-//! Each line has the digest of the one before, so that a line that was edited, taken out or put in is found. A chain cannot show
-//! that its last lines are missing. Knows nothing of what is shown or exported.
+//! Each line has the digest of the one before and one of itself, so that a line that was edited, taken out or put in is found. That the
+//! last lines are missing a chain cannot show: `audit.last` says how many there are and which is the last. It is written after the line,
+//! so that a kill leaves one line more than it says. Who edits both files as this program would leaves no trace. Knows nothing of what is
+//! shown or exported.
 
-use super::{Store, lock_file};
+use super::{Store, lock_file, replace};
 use crate::content::Digest;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
 
 /// Something that somebody did with results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,18 +39,33 @@ struct Line {
     /// Digest of the line before; of nothing for the first.
     before: Digest,
     act: Act,
+    /// Digest of the line without this field; lines of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own: Option<Digest>,
+}
+
+/// What is remembered beside the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Last {
+    /// How many lines there are.
+    lines: usize,
+    /// Digest of the last one.
+    digest: Digest,
 }
 
 /// What the file says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Audit {
     pub acts: Vec<Act>,
-    /// The first line (from 1) that does not follow from the one before it, or is none.
-    pub broken: Option<usize>,
+    /// What is not as it was written, if anything: the first of it.
+    pub broken: Option<String>,
+    /// Lines that a kill cut short: what they told of may have happened.
+    pub cut: usize,
 }
 
 impl Store {
-    /// Adds a line, durably; one that is cut short by a kill was never said, and goes.
+    /// Adds a line, durably. One that a kill cut short is completed where only its end is missing, else kept in `audit.cut`.
     pub fn audit(&self, act: &Act) -> Result<()> {
         self.audit_unless(act, |_| false)
     }
@@ -68,46 +86,131 @@ impl Store {
             lock_file(&file)?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
-            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            if whole < bytes.len() {
+            let mut read = read(&bytes);
+            if let Some(whole) = read.cut_from {
+                let mut cut = File::options().append(true).create(true).open(self.root.join("audit.cut"))?;
+                cut.write_all(&[&bytes[whole..], b"\n"].concat())?;
+                cut.sync_all()?;
                 file.set_len(whole as u64)?;
-                bytes.truncate(whole);
+            } else if bytes.last().is_some_and(|last| *last != b'\n') {
+                file.write_all(b"\n")?;
             }
-            if is_said(&read(&bytes).acts) {
+            if is_said(&read.acts) {
                 return Ok(());
             }
-            let last = bytes.split(|byte| *byte == b'\n').rev().nth(1).unwrap_or_default();
-            let mut line = serde_json::to_vec(&Line { before: Digest::of(last), act: act.clone() })?;
-            line.push(b'\n');
-            file.seek(SeekFrom::End(0))?;
-            file.write_all(&line)?;
-            file.sync_data()
+            // What is missing or edited stays to be seen: what was remembered then is not forgotten.
+            let is_whole = read.broken(self.audit_last()?.as_deref()).is_none();
+            let line = Line { before: read.last(), act: act.clone(), own: None };
+            let line = serde_json::to_vec(&Line { own: Some(own(&line)?), ..line })?;
+            file.write_all(&[&line[..], b"\n"].concat())?;
+            file.sync_data()?;
+            read.digests.push(Digest::of(&line));
+            if is_whole {
+                let last = Last { lines: read.digests.len(), digest: read.last() };
+                replace(&self.root.join("audit.last"), &serde_json::to_vec(&last)?)?;
+            }
+            Ok(())
         };
         add().map_err(|error| self.trouble(error))
     }
 
     /// Everything that was said, checked.
     pub fn audited(&self) -> Result<Audit> {
-        match std::fs::read(self.root.join("audit.jsonl")) {
-            Ok(bytes) => Ok(read(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Audit::default()),
-            Err(error) => Err(self.trouble(error)),
-        }
+        let look = || -> io::Result<Audit> {
+            loop {
+                let last = self.audit_last()?;
+                let read = read(&there(&self.root.join("audit.jsonl"))?.unwrap_or_default());
+                let cut = there(&self.root.join("audit.cut"))?.unwrap_or_default();
+                // Another process may add a line meanwhile.
+                if self.audit_last()? == last {
+                    let cut = cut.iter().filter(|byte| **byte == b'\n').count() + usize::from(read.cut_from.is_some());
+                    return Ok(Audit { broken: read.broken(last.as_deref()), acts: read.acts, cut });
+                }
+            }
+        };
+        look().map_err(|error| self.trouble(error))
+    }
+
+    fn audit_last(&self) -> io::Result<Option<Vec<u8>>> {
+        there(&self.root.join("audit.last"))
     }
 }
 
-fn read(bytes: &[u8]) -> Audit {
-    let mut audit = Audit::default();
-    let mut before = Digest::of(b"");
-    for (at, text) in bytes.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()).enumerate() {
-        let line: Option<Line> = serde_json::from_slice(text).ok();
-        if line.as_ref().is_none_or(|line| line.before != before) {
-            audit.broken = audit.broken.or(Some(at + 1));
-        }
-        audit.acts.extend(line.map(|line| line.act));
-        before = Digest::of(text);
+/// The bytes of a file; none where it is absent.
+fn there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        bytes => bytes.map(Some),
     }
-    audit
+}
+
+fn own(line: &Line) -> io::Result<Digest> {
+    Ok(Digest::of(&serde_json::to_vec(&Line { before: line.before, act: line.act.clone(), own: None })?))
+}
+
+/// The lines of the file as they are.
+#[derive(Default)]
+struct Read {
+    acts: Vec<Act>,
+    /// Of each line.
+    digests: Vec<Digest>,
+    /// Lines that have no digest of themselves, all before the first that has.
+    plain: usize,
+    /// What the chain itself shows.
+    broken: Option<String>,
+    /// Where a line begins that was cut short.
+    cut_from: Option<usize>,
+}
+
+impl Read {
+    fn last(&self) -> Digest {
+        self.digests.last().copied().unwrap_or_else(|| Digest::of(b""))
+    }
+
+    /// What is wrong, together with what was remembered.
+    fn broken(&self, last: Option<&[u8]>) -> Option<String> {
+        let lines = self.digests.len();
+        let missing = match last.map(serde_json::from_slice::<Last>) {
+            Some(Err(_)) => Some("audit.last beside it is not as this program writes it".to_owned()),
+            Some(Ok(last)) if lines < last.lines => Some(format!("of {} lines that were written {lines} are there", last.lines)),
+            Some(Ok(last)) if last.lines.checked_sub(1).and_then(|at| self.digests.get(at)) != Some(&last.digest) => {
+                Some(format!("line {} is another one than was written", last.lines))
+            }
+            Some(Ok(last)) if lines > last.lines + 1 => Some(format!("of {lines} lines {} were written by this program", last.lines)),
+            None if lines > self.plain + 1 => Some("audit.last beside it is gone".to_owned()),
+            _ => None,
+        };
+        self.broken.clone().or(missing)
+    }
+}
+
+fn read(bytes: &[u8]) -> Read {
+    let mut read = Read::default();
+    let mut at = 0;
+    for text in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let line = text.strip_suffix(b"\n").unwrap_or(text);
+        let number = read.digests.len() + 1;
+        let parsed: Option<Line> = serde_json::from_slice(line).ok();
+        if parsed.is_none() && line.len() == text.len() {
+            read.cut_from = Some(at);
+            break;
+        }
+        at += text.len();
+        let wrong = match &parsed {
+            Some(parsed) if parsed.own.is_some_and(|digest| own(parsed).ok() != Some(digest)) => "is not as it was written",
+            Some(parsed) if parsed.before != read.last() => "does not follow from the one before it",
+            Some(parsed) if parsed.own.is_none() && read.plain + 1 < number => "has no digest, unlike the one before it",
+            Some(_) => "",
+            None => "is none",
+        };
+        if !wrong.is_empty() {
+            read.broken.get_or_insert_with(|| format!("line {number} {wrong}"));
+        }
+        read.plain += usize::from(parsed.as_ref().is_some_and(|line| line.own.is_none()));
+        read.acts.extend(parsed.map(|line| line.act));
+        read.digests.push(Digest::of(line));
+    }
+    read
 }
 
 #[cfg(test)]
@@ -129,35 +232,98 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_edited_a_missing_and_an_added_line_are_found() {
-        let (_folder, store) = new_store();
+    /// A store with four lines, and the lines.
+    fn filled() -> (tempfile::TempDir, Store, Vec<String>) {
+        let (folder, store) = new_store();
         assert_eq!(store.audited().unwrap(), Audit::default());
         let acts: Vec<Act> = (0..4).map(act).collect();
         acts.iter().for_each(|act| store.audit(act).unwrap());
         store.audit_once(&acts[3]).unwrap();
-        assert_eq!(store.audited().unwrap(), Audit { acts: acts.clone(), broken: None });
-        let path = store.root().join("audit.jsonl");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        let edited = text.replacen("ada", "eve", 1);
-        let missing = [lines[0], lines[2], lines[3]].join("\n") + "\n";
-        let added = [lines[0], lines[1], lines[1], lines[2], lines[3]].join("\n") + "\n";
-        for (bytes, broken) in [(edited, 2), (missing, 2), (added, 3)] {
-            super::super::replace(&path, bytes.as_bytes()).unwrap();
-            assert_eq!(store.audited().unwrap().broken, Some(broken), "{bytes}");
-        }
+        assert_eq!(store.audited().unwrap(), Audit { acts, broken: None, cut: 0 });
+        let text = std::fs::read_to_string(store.root().join("audit.jsonl")).unwrap();
+        (folder, store, text.lines().map(str::to_owned).collect())
+    }
+
+    fn write(store: &Store, name: &str, text: &str) {
+        replace(&store.root().join(name), text.as_bytes()).unwrap();
+    }
+
+    fn broken(store: &Store) -> String {
+        store.audited().unwrap().broken.unwrap_or_default()
     }
 
     #[test]
-    fn a_line_that_was_cut_short_goes() {
+    fn an_edited_a_missing_and_an_added_line_are_found() {
+        let (_folder, store, lines) = filled();
+        let edited = |at: usize| {
+            let mut all = lines.clone();
+            all[at] = all[at].replace("ada", "eve");
+            all
+        };
+        let of = |at: &[usize]| at.iter().map(|at| lines[*at].clone()).collect::<Vec<_>>();
+        let cases = [
+            (edited(0), "line 1 is not as it was written"),
+            (edited(3), "line 4 is not as it was written"),
+            (of(&[0, 2, 3]), "line 2 does not follow"),
+            (of(&[0, 1, 1, 2, 3]), "line 3 does not follow"),
+            (of(&[0, 1, 2]), "of 4 lines that were written 3 are there"),
+            (of(&[]), "of 4 lines that were written 0 are there"),
+        ];
+        for (lines, words) in cases {
+            write(&store, "audit.jsonl", &lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+            assert!(broken(&store).starts_with(words), "{words}: {}", broken(&store));
+        }
+        // What is added then hides nothing.
+        for number in 0..6 {
+            store.audit(&act(number)).unwrap();
+            assert!(!broken(&store).is_empty());
+        }
+        std::fs::remove_file(store.root().join("audit.jsonl")).unwrap();
+        assert_eq!(broken(&store), "of 4 lines that were written 0 are there");
+    }
+
+    #[test]
+    fn lines_of_an_earlier_version_are_checked_as_they_were() {
         let (_folder, store) = new_store();
-        store.audit(&act(1)).unwrap();
-        let path = store.root().join("audit.jsonl");
-        File::options().append(true).open(&path).unwrap().write_all(b"{\"before\":\"12").unwrap();
-        store.audit(&act(2)).unwrap();
-        let audit = store.audited().unwrap();
-        assert_eq!(audit.broken, None);
-        assert_eq!(audit.acts.iter().map(|act| act.key).collect::<Vec<_>>(), [act(1).key, act(2).key]);
+        let mut text = String::new();
+        for number in 0..3 {
+            let before = Digest::of(text.lines().last().unwrap_or_default().as_bytes());
+            text += &(serde_json::to_string(&Line { before, act: act(number), own: None }).unwrap() + "\n");
+        }
+        write(&store, "audit.jsonl", &text);
+        assert_eq!(broken(&store), "");
+        store.audit(&act(3)).unwrap();
+        // Killed before it was remembered, which one line may be.
+        std::fs::remove_file(store.root().join("audit.last")).unwrap();
+        assert_eq!(broken(&store), "");
+        store.audit(&act(4)).unwrap();
+        assert_eq!(broken(&store), "");
+        std::fs::remove_file(store.root().join("audit.last")).unwrap();
+        assert_eq!(broken(&store), "audit.last beside it is gone");
+        write(&store, "audit.jsonl", &text.replacen("ada", "eve", 1));
+        assert!(broken(&store).starts_with("line 2 does not follow"));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_is_completed_or_kept_apart() {
+        let (_folder, store, lines) = filled();
+        let remembered = std::fs::read(store.root().join("audit.last")).unwrap();
+        store.audit(&act(4)).unwrap();
+        let whole = std::fs::read_to_string(store.root().join("audit.jsonl")).unwrap();
+        // Cut in its middle, and before its line end.
+        for (cut, apart) in [(20, 1), (1, 0)] {
+            write(&store, "audit.jsonl", &whole[..whole.len() - cut]);
+            replace(&store.root().join("audit.last"), &remembered).unwrap();
+            let _ = std::fs::remove_file(store.root().join("audit.cut"));
+            for more in 0..2 {
+                let audit = store.audited().unwrap();
+                assert_eq!((audit.broken, audit.cut, audit.acts.len()), (None, apart, lines.len() + 1 - apart + more));
+                store.audit(&act(5)).unwrap();
+            }
+        }
+        // One that was remembered was whole.
+        write(&store, "audit.jsonl", &(lines.join("\n")[..lines.join("\n").len() - 9]));
+        replace(&store.root().join("audit.last"), &remembered).unwrap();
+        assert_eq!(broken(&store), "of 4 lines that were written 3 are there");
     }
 }

@@ -9,6 +9,8 @@
 //! runs/PIPELINE/TIME-PID.jsonl        one journal a run
 //! names/PIPELINE/NAME.json            runs that have a name, and every key they reached
 //! audit.jsonl      who looked at people's data, and what left the store
+//! audit.last       how many lines that has, and the digest of the last
+//! audit.cut        lines of it that a kill cut short
 //! ledger.jsonl     which models met which test data, and when
 //! logs/ab/KEY.log  what a task printed
 //! live/RUN         processes that a live run has started; the run holds a lock on it

@@ -33,7 +33,11 @@ fn exports_are_kept_in_a_chain() {
 "#]]);
     let text = space.read("cache/audit.jsonl").replace("\"two\"", "\"elsewhere\"");
     space.write("cache/audit.jsonl", text);
-    let _ = space.run("log numbers.toml --audit").exits(4).says(&["line 3 does not follow"]);
+    let _ = space.run("log numbers.toml --audit").exits(4).says(&["line 2 is not as it was written"]);
+    let _ = export("four");
+    let _ = space.run("log numbers.toml --audit").exits(4);
+    std::fs::remove_file(space.path("cache/audit.jsonl")).unwrap();
+    let _ = space.run("log numbers.toml --audit").exits(4).says(&["of 3 lines that were written 0 are there"]);
 }
 
 /// A score of people's data, and a table of it that may be published.
