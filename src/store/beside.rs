@@ -23,7 +23,7 @@ impl Store {
 
     /// Removes the state folder of a key, if there.
     pub fn forget_state(&self, key: &Digest) -> Result<()> {
-        self.gone(fs::remove_dir_all(self.state_path(key)))
+        self.gone(super::session::remove_all(&self.state_path(key)))
     }
 
     /// Where the log of a task with this key lies; it may not be there.

@@ -7,6 +7,7 @@
 use super::files::{Damaged, make_parent};
 use super::hash::hash;
 use super::pack::Tag;
+use super::session::open_folder;
 use super::{Store, lock};
 use crate::content::{Digest, FileRef, Level, Place, Tree};
 use crate::crash::crash_point;
@@ -231,6 +232,12 @@ impl Store {
             let place = self.blob(digest);
             match fs::rename(path, &place) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    make_parent(&place)?;
+                    fs::rename(path, &place)
+                }
+                // A program took away its own right to what it left.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    open_folder(path.parent().unwrap_or(Path::new(".")))?;
                     make_parent(&place)?;
                     fs::rename(path, &place)
                 }

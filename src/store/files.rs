@@ -46,10 +46,16 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// An error of the disk, with the store it happened in and what to do.
 pub(super) fn trouble(root: &Path, error: io::Error) -> anyhow::Error {
     let shown = root.display();
-    if is_refusal(&error) {
+    let is_closed = |folder: &Path| rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_err();
+    if is_refusal(&error) && [root, &root.join("tmp")].into_iter().any(is_closed) {
         return anyhow!(read_only(root, &error));
     }
     let text = match errno(&error) {
+        // The store itself can be written: it is something in it.
+        _ if is_refusal(&error) => format!(
+            "no right to something in the store {shown}: look whose it is (`find {shown} ! -user $USER`), and whether a program took away \
+             its own right to what it wrote"
+        ),
         Some(Errno::NOSPC | Errno::DQUOT) => {
             format!("no space left for the store {shown}: free some, or give it another place in tomograph.local.toml")
         }
@@ -78,4 +84,20 @@ pub(super) fn is_refusal(error: &io::Error) -> bool {
 
 fn errno(error: &io::Error) -> Option<Errno> {
     Errno::from_io_error(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_can_be_written_is_not_called_read_only() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("tmp")).unwrap();
+        let refused = || io::Error::from_raw_os_error(Errno::ACCESS.raw_os_error());
+        let told = |root: &Path| format!("{:#}", trouble(root, refused()));
+        assert!(told(folder.path()).starts_with("no right to something in the store"), "{}", told(folder.path()));
+        // One that is not there cannot be written.
+        assert!(told(&folder.path().join("gone")).contains("is read-only (permission denied)"));
+    }
 }

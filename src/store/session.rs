@@ -6,7 +6,7 @@
 use rustix::fs::FlockOperation;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +42,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = remove_all(&self.folder);
     }
 }
 
@@ -67,7 +67,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = remove_all(&self.path);
     }
 }
 
@@ -77,9 +77,37 @@ pub(super) fn remove_leftovers(tmp: &Path) {
     for entry in entries.flatten() {
         let folder = entry.path();
         if let Ok(Some(_held)) = lock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            let _ = fs::remove_dir_all(&folder);
+            let _ = remove_all(&folder);
         }
     }
+}
+
+/// Removes a folder with all that is in it, also where a program left folders that nobody may write to.
+pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_all(folder);
+            fs::remove_dir_all(folder)
+        }
+        done => done,
+    }
+}
+
+/// Gives the owner back the rights to a folder and those in it; links are not followed. What is not ours stays as it is.
+fn open_all(folder: &Path) {
+    if !fs::symlink_metadata(folder).is_ok_and(|there| there.is_dir()) {
+        return;
+    }
+    let _ = open_folder(folder);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        open_all(&entry.path());
+    }
+}
+
+/// Gives the owner the right to change what is in a folder.
+pub(super) fn open_folder(folder: &Path) -> io::Result<()> {
+    let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o700))
 }
 
 /// The lock of a session's folder, or nothing where the file was removed meanwhile.
@@ -89,4 +117,28 @@ fn lock(folder: &Path, operation: FlockOperation) -> io::Result<Option<File>> {
     rustix::fs::flock(&file, operation)?;
     let same = fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|held| held.ino() == now.ino()));
     Ok(same.then_some(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_nobody_may_write_to_are_removed_and_links_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, other) = (place.path().join("left"), place.path().join("other"));
+        fs::create_dir_all(folder.join("a/b")).unwrap();
+        fs::create_dir(&other).unwrap();
+        for file in [folder.join("a/b/x"), other.join("kept")] {
+            File::create(file).unwrap();
+        }
+        std::os::unix::fs::symlink(&other, folder.join("a/link")).unwrap();
+        for closed in [folder.join("a/b"), folder.join("a"), other.clone()] {
+            fs::set_permissions(closed, fs::Permissions::from_mode(0o500)).unwrap();
+        }
+        remove_all(&folder).unwrap();
+        assert!(!folder.exists() && other.join("kept").exists());
+        assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o500);
+        open_folder(&other).unwrap();
+    }
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         a_read_only_store_loses_nothing: [Need::Root, Need::Program("setpriv", "util-linux")],
+        folders_that_a_program_closes_leave_nothing_behind: [Need::Root, Need::Program("setpriv", "util-linux")],
         a_full_disk_under_a_command_loses_nothing: [Need::Root, Need::Program("unshare", "util-linux")],
         a_full_disk_under_the_journal_is_told_with_the_rest: [Need::Root, Need::Program("unshare", "util-linux")],
         a_full_disk_under_a_kind_loses_nothing: [Need::Root, Need::Program("unshare", "util-linux")],
@@ -65,6 +66,21 @@ fn a_read_only_store_loses_nothing() {
     assert_eq!(space.read("results/total.tsv"), "sum\n258\n");
     space.write("numbers/c.txt", "39\n");
     assert_eq!(run_as_nobody(&space, "run numbers.toml --json").success().tasks("cached"), TASKS, "what was there is still there");
+}
+
+fn folders_that_a_program_closes_leave_nothing_behind() {
+    let space = Space::new();
+    let stage = "command = [\"sh\", \"tools/x.sh\", \"{outputs.out}\"]\ninputs = { raw = \"raw\" }\noutputs = { out = \"files\" }\n";
+    let source = "[source.raw]\npath = \"raw\"\nphi = false\n";
+    space.write("x.toml", format!("[pipeline]\nname = \"x\"\n{source}[stage.x]\n{stage}code = [\"tools/x.sh\"]\n"));
+    space.write("raw/a.txt", "1\n");
+    space.write("tools/x.sh", "mkdir -p \"$1/a\" && seq 9000 > \"$1/a/large\" && echo 1 > \"$1/a/small\" && chmod 500 \"$1/a\"\n");
+    give_to_nobody(&space);
+    run_as_nobody(&space, "run x.toml").success();
+    run_as_nobody(&space, "export x.toml x out").success();
+    assert_eq!(space.read("out/a/small"), "1\n");
+    let left: Vec<_> = fs::read_dir(space.path("cache/tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Runs a pipeline with its store on a disk of `size`, then once more with room: what the first run said, and the second.

@@ -6,6 +6,7 @@ use crate::content::Digest;
 use crate::crash::crash_point;
 use crate::store::Store;
 use crate::store::hold::changed;
+use crate::store::session;
 use anyhow::Result;
 use std::collections::HashMap;
 use std::fs;
@@ -73,7 +74,7 @@ fn remove_older(path: &Path, limit: i64) -> io::Result<u64> {
 fn remove_all(path: &Path) -> io::Result<u64> {
     let Ok(there) = fs::symlink_metadata(path) else { return Ok(0) };
     let bytes = if there.is_dir() { crate::store::size::files_below(path)?.bytes } else { there.len() };
-    unless_gone(if there.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) })?;
+    unless_gone(if there.is_dir() { session::remove_all(path) } else { fs::remove_file(path) })?;
     Ok(bytes)
 }
 
