@@ -79,8 +79,8 @@ fn table(runs: &[Run], names: &BTreeMap<String, NamedRun>) -> String {
     for run in runs {
         let name = names.get(&run.id).map(|named| named.name.clone()).unwrap_or_default();
         let took = run.seconds.map(duration).unwrap_or_default();
-        let note = run.about["note"].as_str().unwrap_or_default().to_owned();
-        rows.push(vec![run.id.clone(), moment(&run.started), outcome(run), took, name, overrides(&run.about).join(" "), note]);
+        let overrides = overrides(&run.about).join(" ");
+        rows.push(vec![run.id.clone(), moment(&run.started), outcome(run), took, name, overrides, note(run).unwrap_or_default()]);
     }
     // A column that nobody filled is left out.
     let filled: Vec<bool> = (0..7).map(|column| rows.iter().skip(1).any(|row| !row[column].is_empty())).collect();
@@ -128,6 +128,11 @@ pub(super) fn outcome(run: &Run) -> String {
 
 fn is_interrupted(run: &Run) -> bool {
     run.summary.as_ref().is_some_and(|summary| summary["interrupted"] == true)
+}
+
+/// A run's note, in one line.
+pub(super) fn note(run: &Run) -> Option<String> {
+    Some(run.about["note"].as_str()?.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// What a run laid over the file, as arguments: `--only`, `train`, `--axis`, `seed=3`.

@@ -3,7 +3,7 @@
 use super::accept;
 use super::exit::{Exit, print};
 use super::grid::{count, duration};
-use super::history::{find_run, outcome, overrides};
+use super::history::{find_run, note, outcome, overrides};
 use super::project::{Project, Selection};
 use super::reveal::{self, Names, Reveal, end_of, keys_of};
 use super::show::moment;
@@ -113,7 +113,7 @@ impl Told<'_> {
         for run in runs {
             let took = run.seconds.map(|seconds| format!(" in {}", duration(seconds))).unwrap_or_default();
             let _ = writeln!(text, "run {} of {}: {}{took}", run.id, moment(&run.started), outcome(run));
-            if let Some(note) = run.about["note"].as_str() {
+            if let Some(note) = note(run) {
                 let _ = writeln!(text, "  {note}");
             }
             for task in run.tasks.iter().filter(|task| task.outcome != "cached") {

@@ -174,7 +174,7 @@ no run yet
 
 "#]]);
     let _ = space.run("run numbers.toml").success();
-    let _ = space.run_args(&["run", PIPELINE, "--axis", "by=1,4", "--only", "scale", "--note", "two cells"]).success();
+    let _ = space.run_args(&["run", PIPELINE, "--axis", "by=1,4", "--only", "scale", "--note", "two\ncells"]).success();
     space.write("tools/total.sh", "exit 3\n");
     let _ = space.run("run numbers.toml").exits(1);
     let _ = space.run("history numbers.toml").success().stdout_eq(str![[r#"
@@ -187,7 +187,7 @@ run[..]began[..]outcome             took   overrides                   note
     let runs = space.run("history numbers.toml --json").success().objects();
     assert_eq!(
         (runs.len(), &runs[1]["axis"][0], &runs[1]["note"], &runs[2]["failed"]),
-        (3, &"by=1,4".into(), &"two cells".into(), &1.into())
+        (3, &"by=1,4".into(), &"two\ncells".into(), &1.into())
     );
 }
 
