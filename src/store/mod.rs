@@ -57,9 +57,9 @@ pub use blobs::{SMALL, ensure_plain};
 pub use clock::{now, utc};
 pub use files::{Damaged, replace};
 pub use gc::{Collected, Contents, Freed, Garbage, GcOptions, LostRoots, Said};
+pub use hash::digest_of;
 pub use journal::{RunLog, RunTask};
 pub use ledger::{Ledger, Meeting, Met};
-pub use hash::digest_of;
 pub use live::{Left, Live, Process, Started, left_at};
 pub use memo::{Hashed, Unreadable};
 pub use names::{NamedRun, check_name};
@@ -86,6 +86,14 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
+
+/// A store that another version of this program made.
+#[derive(Debug, thiserror::Error)]
+#[error("the store {} has layout {layout:?}, this program knows {:?}: use the tomograph that made it, or another place", root.display(), VERSION.trim())]
+pub struct OtherLayout {
+    root: PathBuf,
+    layout: String,
+}
 
 const VERSION: &str = "tomograph store 2, BLAKE3\n";
 const FOLDERS: [&str; 7] = ["blobs", "packs", "tmp", "runs", "names", "logs", "state"];
@@ -124,13 +132,8 @@ impl Store {
         };
         let version = root.join("VERSION");
         match fs::read_to_string(&version) {
-            Ok(text) if text == VERSION => {}
-            Ok(text) => bail!(
-                "the store {} has layout {:?}, this program knows {:?}: use the tomograph that made it, or another place",
-                root.display(),
-                text.trim(),
-                VERSION.trim()
-            ),
+            Ok(text) if text.trim() == VERSION.trim() => {}
+            Ok(text) => bail!(OtherLayout { root, layout: text.trim().to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound && refusal.is_some() => {}
             Err(error) => return Err(files::trouble(&root, error)),
         }
@@ -300,7 +303,10 @@ mod tests {
         fs::remove_file(store.root().join("VERSION")).unwrap();
         replace(&store.root().join("VERSION"), b"tomograph store 9, BLAKE4\n").unwrap();
         let error = Store::open(store.root(), folder.path()).err().unwrap();
-        assert!(error.to_string().contains("store 9"), "{error}");
+        assert!(error.is::<OtherLayout>() && error.to_string().contains("store 9"), "{error}");
+        // A line end more or less is no other layout.
+        replace(&store.root().join("VERSION"), VERSION.trim().as_bytes()).unwrap();
+        Store::open(store.root(), folder.path()).unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::cli::grid::bytes;
-use crate::store::{Scratch, Store};
+use crate::store::{OtherLayout, Scratch, Store};
 use rustix::fs::{FlockOperation, fcntl_lock, flock, ioctl_ficlone, statfs, statvfs};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -37,6 +37,10 @@ pub(super) fn look(root: &Path, index: &Path) -> Vec<Finding> {
     let mut findings = vec![store(root)];
     let place = match place(root, index) {
         Ok(place) => place,
+        Err(error) if error.is::<OtherLayout>() => {
+            let remedy = "build the tomograph that made it, or say another place in tomograph.local.toml: `store = \"/data/store\"`";
+            return vec![Finding::wrong("store", format!("{error:#}"), remedy)];
+        }
         Err(error) => return vec![Finding::wrong("store", format!("{error:#}"), remedy)],
     };
     findings.extend(space(place.path()));
