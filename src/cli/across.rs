@@ -2,6 +2,7 @@
 //!
 //! Never runs anything of another pipeline; says which command would.
 
+use super::exit::remark;
 use super::progress::hashing;
 use super::project::Project;
 use crate::pipeline::{Origin, Pipeline, Taken};
@@ -10,10 +11,9 @@ use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Warns on standard error of every source of `planner`'s tasks that is absent or stale in the pipeline it is taken from.
-#[expect(clippy::print_stderr, reason = "warnings of plan and run are printed here")]
 pub(super) fn warn(project: &Project, planner: &Planner, quiet: bool) -> Result<()> {
     for warning in warnings(project, planner, quiet)? {
-        eprintln!("warning: {warning}");
+        remark(&format!("warning: {warning}"));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Shows the problems of a pipeline: file, line, column, the marked excerpt and the remedy, or a JSON object a line.
 
+use super::exit::remark;
 use crate::pipeline::{Diagnostic, Severity, Texts};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
@@ -10,11 +11,7 @@ use std::ops::Range;
 const SHOWN: usize = 100;
 
 /// Prints problems on standard error, errors and warnings as they come, and how many there are.
-#[expect(
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "problems of a pipeline are printed here, in colour where that is wanted"
-)]
+#[expect(clippy::disallowed_methods, reason = "problems of a pipeline are printed here, in colour where that is wanted")]
 pub(super) fn show(file: &str, texts: &Texts, problems: &[Diagnostic]) {
     if problems.is_empty() {
         return;
@@ -28,8 +25,7 @@ pub(super) fn show(file: &str, texts: &Texts, problems: &[Diagnostic]) {
     if problems.len() > SHOWN {
         shown.push_str(&format!("… and {} more; `tomograph check --json` lists them all\n\n", problems.len() - SHOWN));
     }
-    eprint!("{shown}");
-    eprintln!("{file}: {}", counts(problems));
+    remark(&format!("{shown}{file}: {}", counts(problems)));
 }
 
 /// `2 errors, 1 warning`.

@@ -38,7 +38,6 @@ pub(super) struct Wrong(pub(super) String);
 pub(super) struct Shown;
 
 /// Prints an error, if one is left to print, and gives its exit code.
-#[expect(clippy::print_stderr, reason = "errors of the whole program are printed here, once")]
 pub(super) fn of(result: Result<Exit>) -> Result<Exit, Exit> {
     let error = match result {
         Ok(exit) => return Ok(exit),
@@ -48,7 +47,7 @@ pub(super) fn of(result: Result<Exit>) -> Result<Exit, Exit> {
         return Ok(Exit::Done);
     }
     if !error.is::<Shown>() {
-        eprintln!("error: {error:#}");
+        remark(&format!("error: {error:#}"));
     }
     Err(if error.is::<Shown>() || error.is::<Wrong>() || error.is::<Unready>() || error.is::<Unmet>() {
         Exit::Wrong
@@ -69,10 +68,11 @@ fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Says something beside the output, on standard error.
-#[expect(clippy::print_stderr, reason = "output is for programs, this is for people")]
+/// Says something beside the output, on standard error. Where nobody can hear it, it is not said: the work goes on, and the exit code
+/// is what it is.
 pub(super) fn remark(text: &str) {
-    eprintln!("{text}");
+    use std::io::Write as _;
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// What clap says: help and version end well, the rest is a wrong command line.

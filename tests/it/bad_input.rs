@@ -2,7 +2,7 @@
 //! nothing half-written, and the next run goes on. That nothing panics is checked by [`Space::finish`] for every test.
 
 use crate::numbers;
-use crate::space::{Output, Space};
+use crate::space::{Output, Space, TOMOGRAPH};
 use crate::study::{PIPELINE, png, without_training};
 use libtest_mimic::Trial;
 use std::collections::BTreeSet;
@@ -12,6 +12,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         no_pipeline,
         wrong_command_lines,
+        too_many_jobs,
+        nobody_hears,
         no_source,
         a_folder_without_images,
         a_table_without_the_column,
@@ -54,6 +56,31 @@ fn wrong_command_lines() {
     space.run("why numbers.toml scael").exits(2).says(&["scael"]);
     space.run("kinds images.improt").exits(2).says(&["images.improt", "images.import"]);
     assert!(!space.path("ran.txt").exists(), "nothing may have run");
+}
+
+fn too_many_jobs() {
+    let space = numbers::space();
+    space.run("run numbers.toml -j 100000").exits(2).says(&["100000", "1024"]);
+    space.run("plan numbers.toml -j many").exits(2).says(&["whole number"]);
+    space.write("tomograph.local.toml", "jobs = 34000\n");
+    space.run("run numbers.toml").exits(2).says(&["tomograph.local.toml", "34000", "1024"]);
+    space.write("tomograph.local.toml", "jobs = 1024\n");
+    space.run("run numbers.toml").success();
+}
+
+/// What cannot be said on standard error is not said: exit codes stay, and what can run runs.
+fn nobody_hears() {
+    let space = numbers::space();
+    let deaf = |line: &str| {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        space.command(TOMOGRAPH).args(line.split(' ')).stderr(full).output().unwrap()
+    };
+    assert_eq!(deaf("run nothing.toml").status.code(), Some(2));
+    let code = space.read("numbers.toml");
+    space.write("numbers.toml", format!("{code}\n[source.idle]\npath = \"numbers\"\nphi = false\n"));
+    assert_eq!(deaf("run numbers.toml").status.code(), Some(0), "a warning is not heard, and the pipeline runs");
+    space.write("numbers.toml", format!("{code}\n[source.idle]\nphi = false\n"));
+    assert_eq!(deaf("check numbers.toml").status.code(), Some(2));
 }
 
 fn no_source() {
