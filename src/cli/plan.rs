@@ -8,6 +8,7 @@ use super::grid::{count, duration};
 use super::progress::hashing;
 use super::project::{Kept, Project, Selection};
 use super::quarantine::decisions;
+use super::reading::number_of_jobs;
 use super::reveal::{self, Reveal};
 use super::run::effects;
 use crate::pipeline::{Pipeline, TaskId};
@@ -46,7 +47,7 @@ pub(super) struct PlanArgs {
     #[command(flatten)]
     reveal: Reveal,
     /// Say too how long it may take with so many processors
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', long, value_name = "N", value_parser = number_of_jobs)]
     jobs: Option<usize>,
     /// One JSON object a line: task, state (cached, run, later, waiting, fails, skipped), reasons, seconds (null where nothing is known), fails (why, where that is sure)
     #[arg(long)]

@@ -4,9 +4,10 @@
 
 use super::exit::Wrong;
 use crate::pipeline::{Diagnostic, Files, Loaded, Memory, Overlay, Pipeline, load};
+use crate::run::MOST_JOBS;
 use crate::stage::Kind;
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -34,6 +35,7 @@ pub(super) struct Local {
     /// Where the store is; `cache` in the project's root unless set.
     pub(super) store: Option<PathBuf>,
     /// Threads of the pool; as many as there are processors unless set.
+    #[serde(default, deserialize_with = "jobs")]
     pub(super) jobs: Option<usize>,
     /// Memory that running tasks may claim together (bytes, or text such as "16GiB"); nine tenths of the machine's unless set.
     pub(super) memory: Option<Memory>,
@@ -57,6 +59,19 @@ pub(super) struct Devices {
     pub(super) gpus: Option<Vec<String>>,
     /// Torch tasks at once where there is no GPU; one unless set.
     pub(super) cpu_slots: Option<usize>,
+}
+
+/// `-j`.
+pub(super) fn number_of_jobs(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "it is a whole number".to_owned()).and_then(not_too_many)
+}
+
+fn jobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    not_too_many(usize::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn not_too_many(jobs: usize) -> Result<usize, String> {
+    if jobs > MOST_JOBS { Err(format!("{jobs} jobs are too many: {MOST_JOBS} at most")) } else { Ok(jobs) }
 }
 
 impl Local {

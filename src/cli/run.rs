@@ -4,6 +4,7 @@ use super::across;
 use super::exit::{Exit, Wrong, print, remark};
 use super::progress::{Screen, hashing};
 use super::project::{Kept, Project, Selection, worker};
+use super::reading::number_of_jobs;
 use super::reveal::{self, Reveal};
 use crate::pipeline::TaskId;
 use crate::plan::Planner;
@@ -32,7 +33,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     selection: Selection,
     /// Threads of the pool, and processors for CPU kinds and commands [default: all]
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', long, value_name = "N", value_parser = number_of_jobs)]
     jobs: Option<usize>,
     /// Run this although its result is known, and say whether the bytes are the same: a stage, or cells of it
     #[arg(long, value_name = "REF")]

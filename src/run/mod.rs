@@ -181,13 +181,22 @@ struct Loop<'a> {
     met: BTreeMap<Digest, String>,
 }
 
-/// Makes the one pool for the items of all tasks as large as `-j` says. To be called before anything else uses the pool.
+/// More processors than these are a slip of the finger.
+pub const MOST_JOBS: usize = 1024;
+
+/// Makes the one pool for the items of all tasks as large as `-j` says, and no larger than is of use. To be called before anything
+/// else uses the pool.
 pub fn size_pool(jobs: usize) -> Result<()> {
-    match rayon::ThreadPoolBuilder::new().num_threads(jobs).build_global() {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads_of_pool(jobs)).build_global() {
         // The system refused. A pool that is there already, as in tests, has no source and keeps its size.
         Err(error) if std::error::Error::source(&error).is_some() => Err(error).context(start::NO_THREAD),
         _ => Ok(()),
     }
+}
+
+/// Threads that look for work cost the more the more there are. Some wait for the program of an item, hence more than processors.
+fn threads_of_pool(jobs: usize) -> usize {
+    jobs.min(64.max(2 * std::thread::available_parallelism().map_or(1, usize::from)))
 }
 
 /// Runs every wanted task of `planner`, telling `watch`; a raised `interrupted` stops it.
@@ -362,4 +371,15 @@ pub struct Unmet(String);
 /// Whether the store itself is damaged (exit code 4).
 fn is_damage(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<crate::store::Damaged>() || cause.is::<crate::content::Altered>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pool_has_no_more_threads_than_are_of_use() {
+        assert_eq!((threads_of_pool(1), threads_of_pool(7)), (1, 7));
+        assert!(threads_of_pool(4000) < 4000);
+    }
 }
