@@ -103,15 +103,18 @@ fn axis_value<'i>(node: &Node<'i>, problems: &mut Problems) -> Option<AxisValue<
             }
         },
     };
-    if let Value::Text(text) = &value {
-        // Such a value could not be told from its surroundings in `stage[axis=value]`.
-        if text.trim() != text || text.is_empty() || text.contains(|c: char| c.is_control() || ",|=*[]{}".contains(c)) {
-            problems.push(
-                Diagnostic::error(node.span(), format!("`{}` can't be a value of an axis", text.escape_debug())).help(
-                    "values have no blanks around them and none of `, | = * [ ] { }`; text of any kind goes into a table with an `id`",
-                ),
-            );
-        }
+    if let Some(odd) = odd(&value) {
+        problems.push(Diagnostic { span: Some(node.span()), ..odd });
     }
     Some(AxisValue { value, node, fields, written: true, wanted: true })
+}
+
+/// What is wrong with a value that could not be told from its surroundings in `stage[axis=value]`.
+pub(crate) fn odd(value: &Value) -> Option<Diagnostic> {
+    let Value::Text(text) = value else { return None };
+    let odd = text.trim() != text || text.is_empty() || text.contains(|c: char| c.is_control() || ",|=*[]{}".contains(c));
+    odd.then(|| {
+        Diagnostic::plain(format!("`{}` can't be a value of an axis", text.escape_debug()))
+            .help("values have no blanks around them and none of `, | = * [ ] { }`; text of any kind goes into a table with an `id`")
+    })
 }

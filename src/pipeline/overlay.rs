@@ -3,9 +3,10 @@
 //! Values set so have places behind the end of the text, by which their problems are told from the file's.
 
 use super::Overlay;
-use super::axes::{Axis, AxisValue};
+use super::axes::{Axis, AxisValue, odd};
 use super::diagnostic::{Diagnostic, Problems};
 use super::values::{Node, move_to, scalar};
+use crate::stage::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,7 +23,7 @@ pub(crate) fn set<'i>(text: &str, root: &mut Node<'i>, overlay: &'i Overlay, pro
                 .push(Diagnostic::plain(format!("--set {path}: the base is read before anything is laid over it: write it in the file")));
             continue;
         }
-        if let Err(diagnostic) = put(root, &names, &place, value_of(value, &place)) {
+        if let Err(diagnostic) = value_of(value, &place).and_then(|value| put(root, &names, &place, value)) {
             problems.push(Diagnostic { message: format!("--set {path}: {}", diagnostic.message), ..diagnostic });
         }
     }
@@ -43,13 +44,21 @@ pub(crate) fn relocate(text: &str, overlay: &Overlay, diagnostic: Diagnostic) ->
     }
 }
 
-/// A TOML value, else the bare string.
-fn value_of<'i>(text: &'i str, place: &Range<usize>) -> Node<'i> {
+/// A TOML value, else the bare string; but what begins as a list, a table or a string in quotes was not meant as bare.
+fn value_of<'i>(text: &'i str, place: &Range<usize>) -> Result<Node<'i>, Diagnostic> {
     let bare = DeValue::String(Cow::Borrowed(text));
-    let value = DeValue::parse(text).map(Spanned::into_inner).ok().filter(|value| !value.is_datetime()).unwrap_or(bare);
+    let value = match DeValue::parse(text) {
+        Ok(value) if value.get_ref().is_datetime() => bare,
+        Ok(value) => value.into_inner(),
+        Err(error) if text.trim_start().starts_with(['[', '{', '"', '\'']) => {
+            let broken = Diagnostic::plain(format!("`{}` is no TOML value: {}", text.escape_debug(), error.message().replace('\n', ": ")));
+            return Err(broken.help("text that begins with a bracket, a brace or a quote is written in quotes of its own"));
+        }
+        Err(_) => bare,
+    };
     let mut node = Spanned::new(place.clone(), value);
     move_to(&mut node, place);
-    node
+    Ok(node)
 }
 
 fn put<'i>(node: &mut Node<'i>, names: &[&'i str], place: &Range<usize>, value: Node<'i>) -> Result<(), Diagnostic> {
@@ -96,15 +105,20 @@ pub(crate) fn axes<'i>(axes: &mut [Axis<'i>], overlay: &'i Overlay, problems: &m
             problems.push(unknown.suggest(name, known.iter().map(String::as_str)));
             continue;
         };
-        if texts.is_empty() {
+        if texts.iter().all(String::is_empty) {
             problems.push(Diagnostic::plain(format!("--axis {name}: no value is given")));
+            continue;
         }
+        let wrong = |problem: Diagnostic| Diagnostic { message: format!("--axis {name}: {}", problem.message), ..problem };
+        let twice = |value: &Value| wrong(Diagnostic::plain(format!("the value `{value}` is given twice")));
         for value in &mut axis.values {
             value.wanted = false;
         }
         for text in texts {
             if let Some(value) = axis.values.iter_mut().find(|value| is_value(&value.value, text)) {
-                value.wanted = true;
+                if std::mem::replace(&mut value.wanted, true) {
+                    problems.push(twice(&value.value));
+                }
                 continue;
             }
             if axis.values.iter().any(|value| !value.fields.is_empty()) {
@@ -113,10 +127,24 @@ pub(crate) fn axes<'i>(axes: &mut [Axis<'i>], overlay: &'i Overlay, problems: &m
                 problems.push(unknown.suggest(text, known.iter().map(String::as_str)));
                 continue;
             }
-            let node = value_of(text, &(0..0));
+            let node = match value_of(text, &(0..0)) {
+                Ok(node) => node,
+                Err(broken) => {
+                    problems.push(wrong(broken));
+                    continue;
+                }
+            };
             match scalar(&node) {
-                Some(value) => axis.values.push(AxisValue { value, node, fields: BTreeMap::new(), written: false, wanted: true }),
-                None => problems.push(Diagnostic::plain(format!("--axis {name}: `{text}` is no value of an axis"))),
+                Some(value) => {
+                    if let Some(odd) = odd(&value) {
+                        problems.push(wrong(odd));
+                    } else if let Some(alike) = axis.values.iter().find(|one| one.value.to_string() == value.to_string()) {
+                        // Values that print alike can't be told apart in a task's name.
+                        problems.push(twice(&alike.value));
+                    }
+                    axis.values.push(AxisValue { value, node, fields: BTreeMap::new(), written: false, wanted: true });
+                }
+                None => problems.push(wrong(Diagnostic::plain(format!("`{text}` is no value of an axis")))),
             }
         }
         axis.values.sort_by(|a, b| a.value.cmp(&b.value));
@@ -124,8 +152,7 @@ pub(crate) fn axes<'i>(axes: &mut [Axis<'i>], overlay: &'i Overlay, problems: &m
 }
 
 /// Whether a text on the command line or in a selector means this value.
-pub(crate) fn is_value(value: &crate::stage::Value, text: &str) -> bool {
-    use crate::stage::Value;
+pub(crate) fn is_value(value: &Value, text: &str) -> bool {
     match value {
         Value::Int(_) | Value::Float(_) => {
             value.to_string() == text || text.parse::<f64>().is_ok_and(|number| *value == Value::Float(number))
