@@ -287,13 +287,19 @@ fn test(
         let found: Vec<u32> = values.iter().filter_map(|value| find(value.get_ref())).map(|value| value as u32).collect();
         for value in values.iter().filter(|value| report && find(value.get_ref()).is_none()) {
             let known: Vec<String> = axis.values.iter().map(|value| value.value.to_string()).collect();
-            let message = format!("axis `{}` has no value `{}`", axis.name, value.get_ref());
+            let text = value.get_ref().to_string();
+            // The text "1" is not the number 1, which prints alike.
+            let alike = axis.values.iter().find(|one| one.value.to_string() == text);
+            let shown = if alike.is_some() { value.get_ref().quoted() } else { text.clone() };
+            let message = format!("axis `{}` has no value `{shown}`", axis.name);
             let diagnostic = match found.is_empty() {
                 true => Diagnostic::error(value.span(), message),
                 false => Diagnostic::warning(value.span(), message),
             };
-            let text = value.get_ref().to_string();
-            problems.push(diagnostic.suggest(&text, known.iter().map(String::as_str)));
+            problems.push(match alike {
+                Some(alike) => diagnostic.help(format!("did you mean `{}`?", alike.value.quoted())),
+                None => diagnostic.suggest(&text, known.iter().map(String::as_str)),
+            });
         }
         if found.is_empty() {
             return None;

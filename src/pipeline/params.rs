@@ -1,6 +1,6 @@
 //! Params of a task: placeholders checked once, then replaced and read by the kind, once for all cells that agree.
 
-use super::diagnostic::{Diagnostic, Problems};
+use super::diagnostic::{Diagnostic, Problems, nearest};
 use super::document::{Document, OverrideDecl, StageDecl};
 use super::model::Piece;
 use super::template::{Fragment, each_string, has_braces, parse, substitute};
@@ -97,10 +97,14 @@ impl<'a, 'i> Checker<'a, 'i> {
                 };
                 let here: Vec<&str> = names.iter().map(String::as_str).collect();
                 let Some(number) = self.document.axes.iter().position(|one| one.name == *axis) else {
-                    let (axis, in_params) = (axis.clone(), self.document.params.contains_key(axis.as_str()));
+                    let (pieces, in_params) = (self.pieces(place), self.document.params.contains_key(axis.as_str()));
+                    // `{input.x}` looks like a field of an axis.
+                    let whole = field.as_ref().map(|field| format!("{axis}.{field}"));
+                    let is_piece = |whole: &String| nearest(whole, pieces.iter().map(String::as_str)).is_some();
+                    let axis = whole.filter(is_piece).unwrap_or_else(|| axis.clone());
                     return Err(mistake(move |span| {
                         let unknown = Diagnostic::error(span, format!("unknown placeholder `{{{axis}}}`"));
-                        let here = names.iter().map(String::as_str);
+                        let here = names.iter().chain(&pieces).map(String::as_str);
                         if in_params {
                             unknown.help(format!("a value of `[params]` is written `{{params.{axis}}}`"))
                         } else {
@@ -156,6 +160,14 @@ impl<'a, 'i> Checker<'a, 'i> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What placeholders may name here beside axes and params.
+    fn pieces(&self, place: Place) -> Vec<String> {
+        let Some((inputs, outputs)) = self.ports.as_ref().filter(|_| place == Place::Argument) else { return Vec::new() };
+        let own = ["params_file", "threads", "device", "state"].map(str::to_owned).into_iter();
+        let ports = |what: &str, ports: &[&str]| ports.iter().map(|port| format!("{what}.{port}")).collect::<Vec<_>>();
+        own.chain(ports("inputs", inputs)).chain(ports("outputs", outputs)).collect()
     }
 
     fn piece(&mut self, piece: &Piece, place: Place) -> Result<(), Mistake> {

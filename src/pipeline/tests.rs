@@ -3,6 +3,7 @@
 mod across;
 mod kinds;
 mod laws;
+mod mistakes;
 
 use super::*;
 use crate::stage::show_coordinates;
@@ -370,30 +371,4 @@ fn params_of_many_cells_are_read_as_those_of_few() {
     let wrong = text.replace("seed = [0, ", "seed = [-7, ");
     let problem = load(&wrong, KINDS, &Overlay::default()).problems.remove(0);
     assert!(problem.label.contains("seed=-7"), "{problem:#?}");
-}
-
-#[test]
-fn what_the_command_line_lays_over_is_checked_as_the_file_is() {
-    let messages = |overlay: &Overlay| -> Vec<String> {
-        load(&format!("{HEAD}{STUDY}"), KINDS, overlay).problems.into_iter().map(|problem| problem.message).collect()
-    };
-    let axis = |values: &[&str]| {
-        let values = values.iter().map(|value| (*value).to_owned()).collect();
-        messages(&Overlay { axis: vec![("seed".into(), values)], ..Overlay::default() })
-    };
-    assert_eq!(axis(&["1", "7"]), [""; 0]);
-    assert_eq!(axis(&[""]), ["--axis seed: no value is given"]);
-    assert_eq!(axis(&["1", "", "2"]), ["--axis seed: `` can't be a value of an axis"]);
-    assert_eq!(axis(&["*", "x]"]), ["*", "x]"].map(|text| format!("--axis seed: `{text}` can't be a value of an axis")));
-    for twice in [["1", "1"], ["1", "1.0"], ["1", "\"1\""], ["7", "7"]] {
-        assert_eq!(axis(&twice), [format!("--axis seed: the value `{}` is given twice", twice[0])]);
-    }
-    let set = |value: &str| messages(&Overlay { set: vec![("stage.train.params.name".into(), value.into())], ..Overlay::default() });
-    assert_eq!(set("plain words"), [""; 0]);
-    assert_eq!(set("\"in quotes\""), [""; 0]);
-    for broken in ["[9", "{ a = 1", "\"q", "'q"] {
-        let found = set(broken);
-        assert!(found.len() == 1 && found[0].starts_with("--set stage.train.params.name: `"), "{found:?}");
-        assert!(found[0].contains("is no TOML value: "), "{found:?}");
-    }
 }

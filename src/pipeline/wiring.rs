@@ -191,6 +191,12 @@ impl<'a, 'i> Wirer<'a, 'i> {
                 }
             }
             (None, Some(command)) => sound &= self.declare_command(decl, command, &mut stage),
+            // What is wrong with the one that is there has been said.
+            (None, None) if decl.faulty.contains("kind") => sound = false,
+            (None, None) if decl.faulty.contains("command") => {
+                self.declare_outputs(decl, &mut stage);
+                sound = false;
+            }
             (None, None) => {
                 let missing = Diagnostic::error(decl.span.clone(), format!("stage `{}` has neither `kind` nor `command`", decl.name));
                 self.problems.push(missing);

@@ -119,7 +119,14 @@ impl Leaves {
                     let details = describe(part, digest(before), digest(after));
                     Reason::Input { path: part.strip_suffix("[0]").unwrap_or(part).to_owned(), details }
                 }
-                None => Reason::Changed { path: path.clone(), old: before.map(show), new: after.map(show) },
+                None => {
+                    let (mut old, mut new) = (before.map(show), after.map(show));
+                    if old == new {
+                        // Of another type only: as JSON writes them, text stands in quotes.
+                        (old, new) = (before.map(Value::to_string), after.map(Value::to_string));
+                    }
+                    Reason::Changed { path: path.clone(), old, new }
+                }
             };
         let parts = self.unlike_parts(new).flat_map(|part| differences_of_part(part, describe));
         unlike(&self.rest, &new.rest).map(reason).chain(parts).collect()

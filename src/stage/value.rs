@@ -89,6 +89,16 @@ impl fmt::Display for Value {
     }
 }
 
+impl Value {
+    /// As people write it: text in quotes, the rest without.
+    pub(crate) fn quoted(&self) -> String {
+        match self {
+            Self::Text(text) => format!("\"{text}\""),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -38,7 +38,15 @@ impl Wirer<'_, '_> {
             self.problems.push(Diagnostic::error(command.span(), "a command needs a program"));
         }
         self.names_of_variables(decl);
+        self.declare_outputs(decl, stage)
+    }
+
+    /// Outputs as written; false where some are not known.
+    pub(super) fn declare_outputs(&mut self, decl: &StageDecl<'_>, stage: &mut Stage) -> bool {
         let Some(outputs) = decl.table.outputs.as_ref().filter(|outputs| !outputs.get_ref().is_empty()) else {
+            if decl.faulty.contains("outputs") {
+                return false;
+            }
             self.problems.push(
                 Diagnostic::error(decl.span.clone(), format!("the command of stage `{}` has no outputs", decl.name))
                     .help("name each with its artifact: `outputs = { table = \"table\" }`"),

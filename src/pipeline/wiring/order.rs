@@ -8,6 +8,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
+/// At most this many stages of a circle are told and marked.
+const SHOWN: usize = 12;
+
 impl Wirer<'_, '_> {
     /// Stages, each after those it refers to, as written where that leaves a choice; and those on circles or after one.
     pub(super) fn order(&mut self) -> (Vec<usize>, Vec<usize>) {
@@ -73,10 +76,17 @@ impl Wirer<'_, '_> {
         }
         path.push(first);
         path.reverse();
-        let names: Vec<&str> = path.iter().map(|node| self.document.stages[node.index()].name.as_str()).collect();
+        let mut names: Vec<&str> = path.iter().map(|node| self.document.stages[node.index()].name.as_str()).collect();
+        let stages = names.len() - 1;
+        // A circle is through a few stages, or too long to be read: then its beginning is told.
+        let of = if stages > SHOWN { format!(" of {stages} stages") } else { String::new() };
+        if stages > SHOWN {
+            path.truncate(SHOWN);
+            names.splice(SHOWN..stages, ["…"]);
+        }
         let mut spans = path.windows(2).filter_map(|pair| graph.find_edge(pair[0], pair[1]).map(|edge| graph[edge].clone()));
         let Some(span) = spans.next() else { return };
-        let circle = Diagnostic::error(span, format!("stages wait for each other in a circle: {}", names.join(" → ")));
+        let circle = Diagnostic::error(span, format!("stages wait for each other in a circle{of}: {}", names.join(" → ")));
         let circle = spans.fold(circle, |circle, span| circle.also(span, ""));
         let marked = circle.span.iter().chain(circle.also.iter().map(|(span, _)| span));
         let selects = marked.filter_map(|span| self.text.get(span.clone())).any(|text| text.contains('['));
