@@ -8,7 +8,8 @@ mod text;
 use super::exit::{Exit, Wrong, print};
 use super::progress::hashing;
 use super::project::{Project, Selection};
-use crate::pipeline::{Origin, TaskId};
+use crate::content::Level;
+use crate::pipeline::{Origin, SourceId, TaskId};
 use crate::plan::Unready;
 use crate::stage::Kind;
 use anyhow::Result;
@@ -54,15 +55,19 @@ pub(super) fn graph(args: &GraphArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&args.selection, kinds)?;
     let only = project.find(&args.selection.only)?;
     let decisions = super::quarantine::decisions(&project.root)?;
-    let planned = project.planner(&only, &hashing(false)).and_then(|planner| crate::run::plan(&planner, &BTreeSet::new(), &decisions));
-    let plan = match planned {
-        Ok((plan, _)) => Ok(plan),
+    let sources = project.pipeline.sources.len();
+    let planned = project.planner(&only, &hashing(false)).and_then(|planner| {
+        let levels: Vec<Option<Level>> = (0..sources).map(|number| planner.found_level(SourceId(number))).collect();
+        Ok((crate::run::plan(&planner, &BTreeSet::new(), &decisions)?.0, levels))
+    });
+    let (plan, levels) = match planned {
+        Ok((plan, levels)) => (Ok(plan), levels),
         // A pipeline can be drawn before its sources are there.
-        Err(error) if error.is::<Unready>() => Err(error.to_string()),
+        Err(error) if error.is::<Unready>() => (Err(error.to_string()), vec![None; sources]),
         Err(error) => return Err(error),
     };
     let wanted = wanted(&project, &only);
-    let picture = Picture::new(&project.pipeline, &wanted, plan.as_deref().map_err(Clone::clone));
+    let picture = Picture::new(&project.pipeline, &wanted, &levels, plan.as_deref().map_err(Clone::clone));
     let drawn = match args.format {
         Format::Text => text::text(&picture, args.cells),
         Format::Dot => text::dot(&picture, &project.pipeline, &wanted, args.cells),

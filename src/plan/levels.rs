@@ -18,10 +18,12 @@ impl Planner<'_> {
 
     /// That of a source: as it was looked at, or as strict as it may be.
     pub fn source_level(&self, id: SourceId) -> Level {
-        match &self.sources[id.0] {
-            Some(found) => found.level,
-            None => Level::of_people(self.pipeline.sources[id.0].phi),
-        }
+        self.found_level(id).unwrap_or_else(|| Level::of_people(self.pipeline.sources[id.0].phi))
+    }
+
+    /// That of a source as it was looked at, if anything is there.
+    pub fn found_level(&self, id: SourceId) -> Option<Level> {
+        self.sources[id.0].as_ref().map(|found| found.level)
     }
 
     /// Whether a task takes in what is of people.

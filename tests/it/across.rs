@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_is_stale_is_said_and_taken_all_the_same,
         what_is_optional_may_be_absent,
         level_comes_along,
+        a_graph_draws_the_level_that_came_along,
     ]
 }
 
@@ -169,4 +170,16 @@ fn level_comes_along() {
     space.replace("numbers.toml", "publish = { table = \"results/total.tsv\" }\n", "");
     space.run("run numbers.toml").success();
     space.run("run taker.toml").exits(2).says(&["all publishes", "identified data", "never leaves the store"]);
+}
+
+fn a_graph_draws_the_level_that_came_along() {
+    let space = taking();
+    assert!(!space.run("graph taker.toml").success().stdout.contains("people"), "nothing is known of it yet");
+    space.run("run numbers.toml").success();
+    assert!(!space.run("graph taker.toml").success().stdout.contains("people"));
+    let space = taking();
+    space.replace("numbers.toml", "phi  = false", "phi  = true");
+    space.replace("numbers.toml", "publish = { table = \"results/total.tsv\" }\n", "");
+    space.run("run numbers.toml").success();
+    space.run("graph taker.toml").success().says(&["source of people's data"]);
 }

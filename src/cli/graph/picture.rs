@@ -2,6 +2,7 @@
 
 use super::super::grid::count;
 use super::super::plan::words;
+use crate::content::Level;
 use crate::pipeline::{Action, Origin, Pipeline, TaskId};
 use crate::plan::State;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,8 +99,13 @@ impl Node {
 }
 
 impl Picture {
-    /// Of `wanted` tasks, as planned; without a plan `note` says why there is none.
-    pub(super) fn new(pipeline: &Pipeline, wanted: &BTreeSet<TaskId>, plan: Result<&[(TaskId, State)], String>) -> Self {
+    /// Of `wanted` tasks, as planned; without a plan `note` says why there is none. `levels` are those of the sources that are there.
+    pub(super) fn new(
+        pipeline: &Pipeline,
+        wanted: &BTreeSet<TaskId>,
+        levels: &[Option<Level>],
+        plan: Result<&[(TaskId, State)], String>,
+    ) -> Self {
         let (states, note) = match plan {
             Ok(plan) => (plan.iter().map(|(id, state)| (*id, state)).collect::<BTreeMap<_, _>>(), None),
             Err(note) => (BTreeMap::new(), Some(note)),
@@ -115,15 +121,20 @@ impl Picture {
             })
             .collect();
         let cells = |name: &str| read.iter().filter(|source| pipeline.sources[source.0].name == name).count();
-        for source in read.iter().map(|source| &pipeline.sources[source.0]) {
+        for id in &read {
+            let source = &pipeline.sources[id.0];
+            // What is taken from another pipeline may be of people or not: that comes along with it.
+            let says = || Level::of_people(source.phi && source.taken.is_none());
+            let people = levels[id.0].unwrap_or_else(says) > Level::Released;
             let place = *at.entry((true, &source.name)).or_insert(picture.nodes.len());
             if place == picture.nodes.len() {
                 let does = match cells(&source.name) {
                     1 => source.path.clone(),
                     many => format!("{} and {}", source.path, count(many as u64 - 1, "other cell")),
                 };
-                picture.nodes.push(Node { name: source.name.clone(), does, is_source: true, people: source.phi, cells: Vec::new() });
+                picture.nodes.push(Node { name: source.name.clone(), does, is_source: true, people: false, cells: Vec::new() });
             }
+            picture.nodes[place].people |= people;
         }
         for id in wanted {
             let task = &pipeline.tasks[id.0];
