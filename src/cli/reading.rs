@@ -2,16 +2,16 @@
 //!
 //! The one place that hands texts to `pipeline`, which reads no file.
 
+mod paths;
+
 use super::exit::Wrong;
-use crate::pipeline::{Diagnostic, Files, Loaded, Memory, Overlay, Pipeline, load};
+use crate::pipeline::{Files, Loaded, Memory, Overlay, Pipeline, load};
 use crate::run::MOST_JOBS;
 use crate::stage::Kind;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Deserializer};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::{OsStr, OsString};
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// `tomograph.toml`: what the team shares. Cannot change a key.
 #[derive(Default, Deserialize)]
@@ -140,56 +140,9 @@ pub(super) fn load_pipeline_while<T: Send>(
     let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if let Some(pipeline) = &mut loaded.pipeline {
         settle(pipeline, &shared.project.id, &local.source);
-        loaded.problems.extend(sources_in_the_store(pipeline, &root, &local.store_in(&root)));
+        loaded.problems.extend(paths::wrong(pipeline, &root, &local.store_in(&root)));
     }
     Ok((Reading { place, shared, local, loaded }, done))
-}
-
-/// A source that points into the store would read what tomograph itself wrote; one that holds the store would change with every run.
-fn sources_in_the_store(pipeline: &Pipeline, root: &Path, store: &Path) -> Vec<Diagnostic> {
-    let mut problems: Vec<Diagnostic> = Vec::new();
-    let store = real(store);
-    // Thousands of cells of a swept source lie in one folder, which is looked at with the first of them; what stands for it is the name
-    // under which it holds the store. Of the others none is followed if it is a link: the walk refuses one that leads into a store.
-    let mut folders: HashMap<(usize, &str), Option<OsString>> = HashMap::new();
-    for source in pipeline.sources.iter().filter(|source| source.taken.is_none()) {
-        let (folder, name) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
-        let is_plain = !matches!(name, "" | "." | "..") && !name.contains(['*', '?', '[']);
-        match folders.entry((source.span.start, folder)) {
-            Entry::Occupied(known) if is_plain && known.get().as_deref() != Some(OsStr::new(name)) => continue,
-            Entry::Occupied(_) => {}
-            Entry::Vacant(new) => {
-                let place = real(&root.join(folder));
-                new.insert(store.strip_prefix(place).ok().and_then(|rest| Some(rest.components().next()?.as_os_str().to_owned())));
-            }
-        }
-        let wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-        let place = root.join(&source.path);
-        let is_glob = place.components().any(|part| wild(&part)) && !place.exists();
-        let fixed = if is_glob { place.components().take_while(|part| !wild(part)).collect() } else { place };
-        let fixed = real(&fixed);
-        let wrong =
-            |message: &str| Diagnostic::error(source.span.clone(), format!("source `{}` {message} {}", source.title(), store.display()));
-        let help = "what a pipeline made is taken with `from` and `artifact`, or copied out by `tomograph export`";
-        let problem = if fixed.starts_with(&store) {
-            wrong("points into the store").help(help)
-        } else if store.starts_with(&fixed) && (!is_glob || source.path.contains("**")) {
-            wrong("holds the store")
-                .help("name a folder beside it, or say another place for the store in tomograph.local.toml: `store = \"…\"`")
-        } else {
-            continue;
-        };
-        if !problems.iter().any(|one| one.span == problem.span) {
-            problems.push(problem);
-        }
-    }
-    problems
-}
-
-/// A path with its links followed as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    let found = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
-    found.map_or_else(|| path.to_owned(), |(above, rest)| if rest.as_os_str().is_empty() { above } else { above.join(rest) })
 }
 
 /// The text of a file that the pipeline `inside` names, relative to the root; where there is none, says which one may be meant.

@@ -30,7 +30,8 @@ mod tests;
 pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    Action, Cause, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Quarantine, Source, SourceId, Taken, Task, TaskId, show_pieces,
+    Action, Cause, Code, Command, Edge, Origin, Output, Piece, Pipeline, Policy, Published, Quarantine, Source, SourceId, Taken, Task,
+    TaskId, show_pieces,
 };
 pub use schema::schema_text;
 pub use tables::Memory;
@@ -72,7 +73,7 @@ fn load_in(text: &str, files: &Files<'_>, above: &[&str], kinds: &'static [Kind]
     let mut problems = Problems::default();
     let mut texts = Texts::of(files.name, text);
     let pipeline = document::parse(text, &mut problems).and_then(|own| {
-        let Some(base) = texts::base_of(&own) else { return reading.build(text, own, &mut problems) };
+        let Some(base) = texts::base_of(&own) else { return reading.build(text, own, None, &mut problems) };
         match (files.read)(base.get_ref()) {
             Ok(text) => texts.lay_under(base.get_ref(), &text),
             Err(error) => {
@@ -83,7 +84,7 @@ fn load_in(text: &str, files: &Files<'_>, above: &[&str], kinds: &'static [Kind]
         let below = texts.padded_base();
         let below = document::parse(&below, &mut problems)?;
         let root = texts::lay_over(own, below, &mut problems);
-        reading.build(texts.whole(), root, &mut problems)
+        reading.build(texts.whole(), root, texts.base(), &mut problems)
     });
     let failed = problems.errors() > 0;
     let problems = problems.sorted().into_iter().map(|problem| overlay::relocate(texts.whole(), overlay, problem)).collect();
@@ -99,7 +100,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn build<'i>(&'i self, text: &'i str, root: Node<'i>, problems: &mut Problems) -> Option<Pipeline> {
+    fn build<'i>(&'i self, text: &'i str, root: Node<'i>, base: Option<&str>, problems: &mut Problems) -> Option<Pipeline> {
         let document = document::read(text, root, self.overlay, problems)?;
         let others = taken::others(&document, self.files, self.above, self.kinds, problems);
         let wiring = wiring::wire(text, &document, &others, self.kinds, problems);
@@ -112,8 +113,10 @@ impl Reading<'_> {
             return None;
         }
         unused(&document, &wiring, &builder, problems);
-        let pipeline = Pipeline { name: document.name.clone(), about: document.about.clone(), sources, tasks, others };
-        publish::collisions(&document, &pipeline, problems);
+        let (name, about, code) = (document.name.clone(), document.about.clone(), publish::code_of(&document));
+        let mut pipeline = Pipeline { name, about, sources, tasks, code, published: Vec::new(), others };
+        pipeline.published = publish::collisions(&document, &pipeline, problems);
+        publish::over_what_it_reads(&pipeline, self.files.path, base, problems);
         Some(pipeline)
     }
 }

@@ -18,8 +18,31 @@ pub struct Pipeline {
     pub sources: Vec<Source>,
     /// Every cell of every stage, in an order in which each follows what it needs.
     pub tasks: Vec<Task>,
+    /// The globs that commands name as their code, as written.
+    pub code: Vec<Code>,
+    /// Every path that is published.
+    pub published: Vec<Published>,
     /// The pipelines that sources are taken from, by path relative to the project root.
     pub others: BTreeMap<String, Self>,
+}
+
+/// A glob of the files that are a command's code.
+pub struct Code {
+    pub stage: String,
+    pub glob: String,
+    /// Where it is written, in the pipeline's texts.
+    pub span: Range<usize>,
+}
+
+/// A published path, placeholders replaced.
+pub struct Published {
+    /// The task as people write it.
+    pub task: String,
+    pub stage: String,
+    /// Relative to the project root.
+    pub path: String,
+    /// Where it is written, in the pipeline's texts.
+    pub span: Range<usize>,
 }
 
 /// Position in [`Pipeline::sources`].

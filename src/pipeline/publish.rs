@@ -2,12 +2,11 @@
 
 use super::diagnostic::{Diagnostic, Problems, quoted};
 use super::document::{Document, StageDecl};
-use super::model::{Pipeline, Source};
+use super::model::{Code, Pipeline, Published, Source};
 use super::params::{Checker, Place, look_up};
 use super::template::{joined, parse};
 use super::wiring::Stage;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// Checks what a stage publishes; false where something is wrong.
 pub(crate) fn check(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, stage: &Stage, problems: &mut Problems) -> bool {
@@ -21,17 +20,38 @@ pub(crate) fn check(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, stage: 
         }
         right &= checker.string(path.get_ref(), &path.span(), Place::Path, problems);
         let text = path.get_ref();
-        if !stays_inside(text) {
-            let message = "a published path is relative to the project root and stays inside it";
-            problems.push(Diagnostic::error(path.span(), message));
+        if let Some(misplaced) = misplaced(text) {
+            let wrong = match misplaced {
+                Misplaced::Outside => {
+                    Diagnostic::error(path.span(), "a published path is relative to the project root and stays inside it")
+                }
+                Misplaced::Dots => {
+                    let parts: Vec<&str> = text.split('/').filter(|part| *part != ".").collect();
+                    let dots = Diagnostic::error(path.span(), "a published path is named without `.`");
+                    if parts.is_empty() { dots.help("name a file or a folder") } else { dots.help(format!("write `{}`", parts.join("/"))) }
+                }
+            };
+            problems.push(wrong);
             right = false;
         }
     }
     right
 }
 
-fn stays_inside(path: &str) -> bool {
-    !path.is_empty() && !path.starts_with('/') && path.split('/').all(|part| part != ".." && part != ".")
+/// What is wrong with a published path.
+#[derive(Clone, Copy)]
+enum Misplaced {
+    Outside,
+    /// One file would have several names.
+    Dots,
+}
+
+fn misplaced(path: &str) -> Option<Misplaced> {
+    match path {
+        _ if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") => Some(Misplaced::Outside),
+        _ if path.split('/').any(|part| part == ".") => Some(Misplaced::Dots),
+        _ => None,
+    }
 }
 
 /// What a task publishes, placeholders replaced.
@@ -44,27 +64,24 @@ pub(crate) fn paths(document: &Document<'_>, decl: &StageDecl<'_>, axes: &[usize
     paths
 }
 
-struct Published<'a> {
-    stage: &'a str,
-    task: String,
-    span: Range<usize>,
-}
-
-/// Finds paths with two publishers, and sources that are published.
-pub(crate) fn collisions(document: &Document<'_>, pipeline: &Pipeline, problems: &mut Problems) {
-    let mut by_path: BTreeMap<String, Published<'_>> = BTreeMap::new();
+/// Finds paths with two publishers, and sources that are published. Gives all that is published.
+pub(crate) fn collisions(document: &Document<'_>, pipeline: &Pipeline, problems: &mut Problems) -> Vec<Published> {
+    let mut by_path: BTreeMap<String, Published> = BTreeMap::new();
     let stages: BTreeMap<&str, &StageDecl<'_>> = document.stages.iter().map(|decl| (decl.name.as_str(), decl)).collect();
     for task in pipeline.tasks.iter().filter(|task| !task.publish.is_empty()) {
         let Some(decl) = stages.get(task.stage.as_str()) else { continue };
         for (port, path) in &task.publish {
             let Some((_, written)) = decl.table.publish.iter().find(|(name, _)| name.get_ref() == port) else { continue };
             let path = path.trim_end_matches('/').to_owned();
-            if !stays_inside(&path) {
-                let message = format!("{} publishes `{path}`, which is outside the project root", task.title());
-                problems.push(Diagnostic::error(written.span(), message));
+            if let Some(misplaced) = misplaced(&path) {
+                let what = match misplaced {
+                    Misplaced::Outside => "which is outside the project root",
+                    Misplaced::Dots => "and a published path is named without `.`",
+                };
+                problems.push(Diagnostic::error(written.span(), format!("{} publishes `{path}`, {what}", task.title())));
                 continue;
             }
-            let published = Published { stage: &task.stage, task: task.title(), span: written.span() };
+            let published = Published { stage: task.stage.clone(), task: task.title(), path: path.clone(), span: written.span() };
             if let Some(other) = by_path.get(&path) {
                 twice(task.cell.keys().cloned().collect(), &path, written.get_ref(), &published, other, problems);
                 continue;
@@ -83,9 +100,34 @@ pub(crate) fn collisions(document: &Document<'_>, pipeline: &Pipeline, problems:
             problems.push(Diagnostic::error(published.span.clone(), message).also(other.span.clone(), "published here"));
         }
     }
+    by_path.into_values().collect()
 }
 
-fn twice(axes: Vec<String>, path: &str, written: &str, published: &Published<'_>, other: &Published<'_>, problems: &mut Problems) {
+/// The globs that commands name as their code.
+pub(crate) fn code_of(document: &Document<'_>) -> Vec<Code> {
+    let code = |decl: &StageDecl<'_>| {
+        let globs = decl.table.code.iter().flat_map(|code| code.get_ref());
+        globs.map(|glob| Code { stage: decl.name.clone(), glob: glob.get_ref().clone(), span: glob.span() }).collect::<Vec<_>>()
+    };
+    document.stages.iter().flat_map(code).collect()
+}
+
+/// Finds what is published over files that the pipeline is made of.
+pub(crate) fn over_what_it_reads(pipeline: &Pipeline, own: &str, base: Option<&str>, problems: &mut Problems) {
+    let mut texts =
+        vec![(own, "this pipeline"), ("tomograph.toml", "the project's settings"), ("tomograph.local.toml", "this machine's settings")];
+    texts.extend(base.map(|base| (base.trim_start_matches("./"), "the base of this pipeline")));
+    texts.extend(pipeline.others.keys().map(|other| (other.as_str(), "a pipeline that a source is taken from")));
+    for Published { task, path, span, .. } in &pipeline.published {
+        let below = |text: &str| path.strip_prefix(text).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if let Some((_, what)) = texts.iter().find(|(text, _)| below(text)) {
+            let over = Diagnostic::error(span.clone(), format!("{task} publishes `{path}`, which is {what}"));
+            problems.push_first(over.help("publish it elsewhere, such as under `results/`"));
+        }
+    }
+}
+
+fn twice(axes: Vec<String>, path: &str, written: &str, published: &Published, other: &Published, problems: &mut Problems) {
     if published.stage == other.stage && published.span == other.span {
         let unnamed: Vec<String> = axes.into_iter().filter(|axis| !written.contains(&format!("{{{axis}"))).collect();
         let message = format!("`{}` and `{}` both publish `{path}`", other.task, published.task);
@@ -97,7 +139,7 @@ fn twice(axes: Vec<String>, path: &str, written: &str, published: &Published<'_>
     }
 }
 
-fn is_source(document: &Document<'_>, source: &Source, path: &str, published: &Published<'_>, problems: &mut Problems) {
+fn is_source(document: &Document<'_>, source: &Source, path: &str, published: &Published, problems: &mut Problems) {
     let message = format!("{} publishes `{path}`, which source `{}` reads", published.task, source.name);
     let mut diagnostic = Diagnostic::error(published.span.clone(), message).help("connect the stages instead: then the order is known");
     if let Some(decl) = document.sources.iter().find(|decl| decl.name == source.name) {

@@ -130,7 +130,7 @@ pub(crate) struct StageTable {
     pub effect: Option<Spanned<bool>>,
     /// Globs of the files that are a command's code; in the key.
     #[schemars(with = "Option<Vec<String>>")]
-    pub code: Option<Spanned<Vec<String>>>,
+    pub code: Option<Spanned<Vec<Spanned<String>>>>,
     /// Environment of a command; in the key.
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     pub env: Option<Spanned<BTreeMap<String, String>>>,

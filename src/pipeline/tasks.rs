@@ -359,7 +359,7 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
             params: json(&params),
             map: self.decl.table.map.as_ref().map(|map| map.get_ref().clone()),
             env: self.decl.table.env.as_ref().map(|env| env.get_ref().clone()).unwrap_or_default(),
-            code: self.decl.table.code.as_ref().map(|code| code.get_ref().clone()).unwrap_or_default(),
+            code: self.decl.table.code.iter().flat_map(|code| code.get_ref()).map(|glob| glob.get_ref().clone()).collect(),
         }
     }
 }

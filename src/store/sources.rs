@@ -81,18 +81,8 @@ fn follow(link: &Path) -> io::Result<Seen> {
 }
 
 fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Walked>> {
-    let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
-    let is_wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    let fixed = parts.iter().position(is_wild).unwrap_or(parts.len());
-    let base = root.join(parts[..fixed].iter().collect::<PathBuf>());
-    let names: Vec<String> = parts[fixed..].iter().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
-    ensure!(names.iter().all(|name| name != ".."), "`..` may not follow a `*`, `?` or `[`");
-    let whole = Pattern::new(&names.join("/")).context("it is not a glob")?;
-    // Folders above the first `**` must match their own part: nothing else is entered.
-    let above = names[..names.len().saturating_sub(1)].iter().take_while(|name| *name != "**");
-    let above: Result<Vec<Pattern>, _> = above.map(|name| Pattern::new(name)).collect();
-    let endless = names.iter().any(|name| name == "**");
-    let glob = Glob { whole, above: above.context("it is not a glob")?, endless };
+    let (base, glob) = parse(pattern)?;
+    let base = root.join(base);
     match fs::metadata(&base) {
         Ok(there) if there.is_dir() => {}
         Ok(_) => return Ok(None),
@@ -103,13 +93,37 @@ fn walk_glob(root: &Path, pattern: &str) -> Result<Option<Walked>> {
     Ok(Some(walked).filter(|walked| !walked.files.is_empty()))
 }
 
+/// What is wrong with a glob, where `walk` could not take it for the name of a file.
+pub fn check_glob(root: &Path, pattern: &str) -> Result<()> {
+    let wrong = if pattern.contains(['*', '?', '[']) { parse(pattern).err() } else { None };
+    wrong.filter(|_| fs::symlink_metadata(root.join(pattern)).is_err()).map_or(Ok(()), Err)
+}
+
+/// The folder that a glob begins at, and what is to match below it.
+fn parse(pattern: &str) -> Result<(PathBuf, Glob)> {
+    let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
+    let is_wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let fixed = parts.iter().position(is_wild).unwrap_or(parts.len());
+    let base = parts[..fixed].iter().collect();
+    let names: Vec<String> = parts[fixed..].iter().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    ensure!(names.iter().all(|name| name != ".."), "`..` may not follow a `*`, `?` or `[`");
+    let whole = Pattern::new(&names.join("/")).context("it is not a glob")?;
+    // Folders above the first `**` must match their own part: nothing else is entered.
+    let above = names[..names.len().saturating_sub(1)].iter().take_while(|name| *name != "**");
+    let above: Result<Vec<Pattern>, _> = above.map(|name| Pattern::new(name)).collect();
+    let endless = names.iter().any(|name| name == "**");
+    Ok((base, Glob { whole, above: above.context("it is not a glob")?, endless }))
+}
+
 struct Glob {
     whole: Pattern,
     above: Vec<Pattern>,
     endless: bool,
 }
 
-const OPTIONS: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+/// How globs match: by whole names, and with those that begin with a dot.
+pub(crate) const OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
 impl Glob {
     fn enters(&self, folder: &str) -> bool {

@@ -18,6 +18,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_sweep_too_large_to_be_meant,
         a_source_in_the_store,
         a_source_that_holds_the_store,
+        code_that_would_never_settle,
+        what_is_read_is_not_published,
+        a_glob_that_is_none,
         a_link_into_a_store,
         links_out_of_the_project_are_followed,
         links_in_a_circle,
@@ -120,6 +123,61 @@ fn a_source_that_holds_the_store() {
         space.run("check x.toml").exits(2).says(&["source `raw` holds the store", "tomograph.local.toml"]);
     }
     copying("*.tsv").run("check x.toml").success();
+}
+
+fn code_that_would_never_settle() {
+    let space = numbers::space();
+    let text = space.read(PIPELINE);
+    let with = |code: &str| {
+        space.write(PIPELINE, text.replace("[\"tools/total.sh\"]", &format!("[\"{code}\"]")));
+        space.run("check numbers.toml")
+    };
+    for (code, why) in [
+        ("**/*", "holds the store"),
+        (".", "holds the store"),
+        ("cache/VERSION", "points into the store"),
+        ("results/total.tsv", "total publishes `results/total.tsv`"),
+        ("results", "total publishes `results/total.tsv`"),
+        ("*/*.tsv", "total publishes `results/total.tsv`"),
+        ("results/*.json", "`results/total.tsv.tomograph.json` lies beside what total publishes"),
+    ] {
+        with(code).exits(2).says(&["numbers.toml:29:12", "stage `total`", why]);
+    }
+    for code in ["tools/*", "./tools", "**/*.sh", "results-old/*"] {
+        with(code).success();
+    }
+}
+
+fn what_is_read_is_not_published() {
+    let space = numbers::space();
+    let text = space.read(PIPELINE);
+    let to = |path: &str| space.write(PIPELINE, text.replace("results/total.tsv", path));
+    for (path, why) in [
+        (PIPELINE, "which is this pipeline"),
+        ("tomograph.toml", "which is the project's settings"),
+        ("tomograph.local.toml", "which is this machine's settings"),
+        ("cache/x.tsv", "which is inside the store"),
+    ] {
+        to(path);
+        space.run("check numbers.toml").exits(2).says(&["numbers.toml:30:21", &format!("total publishes `{path}`"), why]);
+    }
+    to("tools/total.sh");
+    space.run("check numbers.toml").exits(2).says(&["stage `total` names `tools/total.sh` as its code"]);
+    space.write(PIPELINE, &text);
+    space.write("more.toml", "[pipeline]\nname = \"more\"\nbase = \"numbers.toml\"\n[stage.total]\npublish.table = \"numbers.toml\"\n");
+    space.run("check more.toml").exits(2).says(&["more.toml:5:17", "which is the base of this pipeline"]);
+}
+
+fn a_glob_that_is_none() {
+    for path in ["data/[", "data/a**", "data/*/../x"] {
+        copying(path).run("check x.toml").exits(2).says(&["x.toml:4:8", &format!("`{path}` names no files")]);
+    }
+    let space = copying("data/[");
+    space.write("data/[", "a\n");
+    space.run("run x.toml").success();
+    let space = numbers::space();
+    space.replace(PIPELINE, "[\"tools/total.sh\"]", "[\"tools/total.sh\", \"tools/[\"]");
+    space.run("check numbers.toml").exits(2).says(&["numbers.toml:29:30", "`tools/[` names no files"]);
 }
 
 fn a_link_into_a_store() {

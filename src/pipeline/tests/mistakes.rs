@@ -93,3 +93,17 @@ fn a_mistyped_placeholder_of_a_command_has_its_remedy() {
     }
     assert_eq!(help("{other}"), "known: `seed`, `params_file`, `threads`, `device`, `state`, `inputs.s` and `outputs.table`");
 }
+
+#[test]
+fn a_published_path_with_a_dot_is_told_from_one_outside() {
+    let published = |path: &str| {
+        let text = format!("{HEAD}{STUDY}publish = {{ model = \"{path}\" }}\n").replace("\"all\"", "\".\"");
+        let problem = load(&text, KINDS, &Overlay::default()).problems.remove(0);
+        (problem.message, problem.help.unwrap_or_default())
+    };
+    let dots = "a published path is named without `.`";
+    assert_eq!(published("./a/x.pt"), (dots.into(), "write `a/x.pt`".into()));
+    assert_eq!(published("../x.pt").0, "a published path is relative to the project root and stays inside it");
+    let message = format!("train[backbone=a,region=.,seed=1] publishes `out/./1-a`, and {dots}");
+    assert_eq!(published("out/{region}/{seed}-{backbone}").0, message);
+}
