@@ -1,6 +1,6 @@
 //! Shows the problems of a pipeline: file, line, column, the marked excerpt and the remedy, or a JSON object a line.
 
-use super::exit::remark;
+use super::exit::{harmless, say};
 use crate::pipeline::{Diagnostic, Severity, Texts};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
@@ -25,7 +25,7 @@ pub(super) fn show(file: &str, texts: &Texts, problems: &[Diagnostic]) {
     if problems.len() > SHOWN {
         shown.push_str(&format!("… and {} more; `tomograph check --json` lists them all\n\n", problems.len() - SHOWN));
     }
-    remark(&format!("{shown}{file}: {}", counts(problems)));
+    say(&format!("{shown}{file}: {}", counts(problems)));
 }
 
 /// `2 errors, 1 warning`.
@@ -44,7 +44,8 @@ pub(super) fn render(texts: &Texts, problem: &Diagnostic, color: bool) -> String
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(problem.message.as_str());
+    let (message, help) = (harmless(&problem.message), problem.help.as_deref().map(harmless));
+    let title = level.primary_title(message.as_ref());
     let mut main = match &problem.span {
         None => Group::with_title(title),
         Some(span) => {
@@ -64,8 +65,8 @@ pub(super) fn render(texts: &Texts, problem: &Diagnostic, color: bool) -> String
             title.elements(excerpts.into_iter().map(|(file, text, marks)| Snippet::source(text).path(file).annotations(marks)))
         }
     };
-    if let Some(help) = &problem.help {
-        main = main.element(Level::HELP.message(help.as_str()));
+    if let Some(help) = &help {
+        main = main.element(Level::HELP.message(help.as_ref()));
     }
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     renderer.decor_style(DecorStyle::Ascii).term_width(120).render(&[main])

@@ -4,6 +4,7 @@ use crate::plan::Unready;
 use crate::run::Unmet;
 use crate::store::{Damaged, LostRoots};
 use anyhow::Result;
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 /// What the program ends with (DESIGN rule 11).
@@ -71,8 +72,31 @@ fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
 /// Says something beside the output, on standard error. Where nobody can hear it, it is not said: the work goes on, and the exit code
 /// is what it is.
 pub(super) fn remark(text: &str) {
+    say(&harmless(text));
+}
+
+/// The same, as it is: for text with colours of our own.
+pub(super) fn say(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Text whose names of files, and other words of others, move no cursor and ring no bell. Written as JSON writes them, so that JSON stays
+/// what it is.
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
+    let harms = |one: char| one.is_control() && !matches!(one, '\n' | '\t');
+    if !text.contains(harms) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for one in text.chars() {
+        match one {
+            '\r' => shown.push_str("\\r"),
+            _ if harms(one) => shown.push_str(&format!("\\u{:04x}", u32::from(one))),
+            _ => shown.push(one),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// What clap says: help and version end well, the rest is a wrong command line.
@@ -86,7 +110,20 @@ pub(super) fn from_clap(error: clap::Error) -> Exit {
 pub(super) fn print(text: &str) -> Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(harmless(text).as_bytes())?;
     out.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_do_nothing_to_a_terminal() {
+        assert_eq!(harmless("added ü\tx.png\n"), "added ü\tx.png\n");
+        assert_eq!(harmless("\u{1b}[2Jx\r\u{7}\u{9b}y"), "\\u001b[2Jx\\r\\u0007\\u009by");
+        let json = serde_json::json!({"name": "x\u{7f}\u{9b}\u{1b}"});
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&harmless(&json.to_string())).unwrap(), json);
+    }
 }

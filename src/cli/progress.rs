@@ -1,5 +1,6 @@
 //! Shows a run as it goes: bars on a terminal, plain lines elsewhere, JSON lines with `--json`.
 
+use super::exit::harmless;
 use crate::run::{Ended, Event, Summary};
 use crate::stage::Note;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -174,10 +175,10 @@ impl Screen {
             }
             Mode::Plain => {
                 // In one piece: nothing is gathered on the way to standard error.
-                let _ = std::io::stderr().write_all(format!("[{}/{}] {text}\n", self.ended, self.tasks).as_bytes());
+                let _ = std::io::stderr().write_all(format!("[{}/{}] {}\n", self.ended, self.tasks, harmless(text)).as_bytes());
             }
             Mode::Bars { all, .. } => {
-                let _ = all.println(text);
+                let _ = all.println(harmless(text));
             }
         }
     }

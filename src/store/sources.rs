@@ -194,17 +194,20 @@ impl Walk<'_> {
         let Ok(name) = name.into_string() else {
             bail!("it holds a name that is not UTF-8: find it with `find {} | LC_ALL=C.UTF-8 grep -axv '.*'`", self.base())
         };
-        ensure!(!name.contains('\n'), "it holds a name with a newline in it: find it with `find {} -name '*\\n*'`", self.base());
+        ensure!(!name.contains('\n'), "it holds a name with a newline in it: find it with `find {} -name $'*\\n*'`", self.base());
         Ok(name)
     }
 
-    /// What `find` takes for the pattern.
-    fn base(&self) -> &str {
+    /// What `find` takes for the pattern, as a shell reads it.
+    fn base(&self) -> String {
         let end = self.shown.find(['*', '?', '[']).unwrap_or(self.shown.len());
-        self.shown[..end].rfind('/').map_or(if end < self.shown.len() { "." } else { self.shown }, |at| match end < self.shown.len() {
-            true => &self.shown[..at],
-            false => self.shown,
-        })
+        let base =
+            self.shown[..end].rfind('/').map_or(if end < self.shown.len() { "." } else { self.shown }, |at| match end < self.shown.len() {
+                true => &self.shown[..at],
+                false => self.shown,
+            });
+        let plain = |one: char| one.is_ascii_alphanumeric() || "-_./+".contains(one);
+        if base.chars().all(plain) { base.to_owned() } else { format!("'{}'", base.replace('\'', r"'\''")) }
     }
 }
 
@@ -313,5 +316,8 @@ mod tests {
             let error = format!("{:#}", walk(root.path(), pattern).unwrap_err());
             assert!(error.contains("not UTF-8") && error.contains(base) && !error.contains("DOE"), "{error}");
         }
+        let root = tree(&["it's here/a\nb"]);
+        let error = format!("{:#}", walk(root.path(), "it's here").unwrap_err());
+        assert!(error.contains(r"find 'it'\''s") && error.ends_with(r"-name $'*\n*'`"), "{error}");
     }
 }

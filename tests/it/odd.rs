@@ -232,8 +232,15 @@ fn odd_names_of_files_arrive_as_they_are() {
     assert_eq!(space.read("results/total.tsv"), format!("sum\n{}\n", 6 * (42 + 5)));
     // A manifest has a line per file: such a name is refused, with what finds it.
     space.write("numbers/line\nend.txt", "1\n");
-    space.run("run numbers.toml").exits(1).says(&["a name with a newline in it: find it with"]);
+    space.run("run numbers.toml").exits(1).says(&[r"a name with a newline in it: find it with `find numbers -name $'*\n*'`"]);
     fs::remove_file(space.path("numbers/line\nend.txt")).unwrap();
+    // What a terminal would obey is written out.
+    space.write("numbers/\u{1b}[2J\r.txt", "1\n");
+    for line in ["plan numbers.toml", "why numbers.toml gather"] {
+        let output = space.run(line).success().says(&[r"added \u001b[2J\r.txt"]);
+        assert!(!output.text().contains(['\u{1b}', '\r']), "{line}");
+    }
+    fs::remove_file(space.path("numbers/\u{1b}[2J\r.txt")).unwrap();
     // A name that is no text is refused with its place.
     fs::write(space.path(OsString::from_vec(b"numbers/\xff.txt".to_vec())), "1\n").unwrap();
     space.run("run numbers.toml").exits(1).says(&["source `numbers`"]);
