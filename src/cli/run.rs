@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 /// ended is kept, and a training goes on from its last state.
 ///
 /// `tomograph run study.toml --name submission-1 --note 'as sent'` names the run and keeps what it reached; `--again 'train[seed=1]'`
-/// repeats a training and says whether it gave the same bytes. Exit codes: 0 done, 1 a task failed, 2 the pipeline or the
+/// repeats a training and says whether it gave the same bytes. Exit codes: 0 done, 1 a task or a publication failed, 2 the pipeline or the
 /// command line is wrong, 3 done but items are in quarantine that nobody has accepted, 4 the store is damaged, 130 interrupted.
 #[derive(Args, Default)]
 pub(super) struct RunArgs {

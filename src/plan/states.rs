@@ -18,11 +18,11 @@ impl Planner<'_> {
     pub fn plan(&self, effects: &BTreeSet<TaskId>, fails: &Fails) -> Result<(States, Vec<Outcome>)> {
         let mut outcomes = vec![Outcome::Open; self.pipeline.tasks.len()];
         let mut states: Vec<Option<State>> = vec![None; self.pipeline.tasks.len()];
-        let mut any_fails = false;
+        let mut failing = false;
         for wave in self.waves() {
             for (id, judged) in wave.iter().zip(self.judge_all(&wave, &outcomes)) {
                 let task = &self.pipeline.tasks[id.0];
-                if any_fails && let Some(need) = self.failed_need(*id, &outcomes) {
+                if failing && let Some(need) = self.failed_need(*id, &outcomes) {
                     outcomes[id.0] = self.hole_after(*id, &outcomes);
                     states[id.0] = Some(State::Skipped(need));
                     continue;
@@ -35,9 +35,11 @@ impl Planner<'_> {
                     Some(Judgement::Miss { manifest, .. }) => State::Run(self.reasons(*id, &manifest)?),
                     Some(Judgement::Hit(known)) => {
                         let failed = fails(*id, &known, &outcomes)?;
-                        any_fails |= failed.is_some();
                         let (outcome, state) = match failed {
-                            Some((why, class)) => (Outcome::Failed(class.to_owned()), State::Fails(why)),
+                            Some((why, class)) => {
+                                failing = true;
+                                (Outcome::Failed(class.to_owned()), State::Fails(why))
+                            }
                             None => (Outcome::Known(Box::new(known)), State::Cached),
                         };
                         outcomes[id.0] = outcome;

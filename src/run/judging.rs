@@ -89,7 +89,7 @@ impl Loop<'_> {
         };
         self.making.insert(key, id);
         self.states[id.0] = State::Queued;
-        self.queue.insert(id, Queued { key, manifest: manifest.bytes(), reasons, tries: 0 });
+        self.queue.insert(id, Queued { key, manifest: manifest.bytes(), reasons, tries: 0, treated: 0 });
         Ok(())
     }
 }

@@ -335,15 +335,17 @@ impl<'a> Loop<'a> {
         }
     }
 
-    fn ended(&mut self, id: TaskId, end: End) {
+    fn ended(&mut self, id: TaskId, mut end: End) {
         self.running -= 1;
         self.told.insert(id, (end.queued.key, end.queued.reasons.iter().map(ToString::to_string).collect()));
         self.leave(id);
         self.planner.store.release(&end.queued.key);
+        end.queued.treated += end.items_ran;
+        let treated = end.queued.treated;
         match end.result {
             Ok(record) => {
-                self.summary.items_ran += end.items_ran;
-                self.summary.items_cached += record.items.saturating_sub(end.items_ran);
+                self.summary.items_ran += treated;
+                self.summary.items_cached += record.items.saturating_sub(treated);
                 self.revived.remove(&id);
                 let known = self.compare(id, Known { key: record.key, record: Arc::new(record) });
                 self.settle(id, known, Ended::Ran, end.seconds, end.log);
@@ -357,7 +359,7 @@ impl<'a> Loop<'a> {
                     }
                     _ => self.fail(id, &error, end.seconds, end.log),
                 }
-                self.summary.items_ran += end.items_ran;
+                self.summary.items_ran += treated;
             }
         }
     }

@@ -15,8 +15,9 @@ pub(super) struct Queued {
     pub(super) key: Digest,
     pub(super) manifest: Vec<u8>,
     pub(super) reasons: Vec<Reason>,
-    /// Tries that failed already.
+    /// Tries that failed already, and the items that they treated.
     pub(super) tries: u32,
+    pub(super) treated: u64,
 }
 
 /// The queued tasks.
@@ -135,7 +136,7 @@ mod tests {
             lengthen(&mut paths, &followers);
             let mut queue = Queue::default();
             for at in 0..5 {
-                queue.insert(TaskId(at), Queued { key: Digest::of(b""), manifest: Vec::new(), reasons: Vec::new(), tries: 0 });
+                queue.insert(TaskId(at), Queued { key: Digest::of(b""), manifest: Vec::new(), reasons: Vec::new(), tries: 0, treated: 0 });
             }
             queue.rank(ranked((0..5).map(TaskId).collect(), &paths));
             let places = std::iter::successors(queue.after(None), |place| queue.after(Some(*place)));

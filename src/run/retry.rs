@@ -70,7 +70,9 @@ impl Loop<'_> {
 
     /// Those that rest, no longer to be tried, and how they failed.
     pub(super) fn give_up_resting(&mut self) -> Vec<(TaskId, Option<Failed>)> {
-        std::mem::take(&mut self.resting).into_iter().map(|one| (one.id, one.failed)).collect()
+        let resting = std::mem::take(&mut self.resting);
+        self.summary.items_ran += resting.iter().map(|one| one.queued.treated).sum::<u64>();
+        resting.into_iter().map(|one| (one.id, one.failed)).collect()
     }
 }
 

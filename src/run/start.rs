@@ -157,7 +157,7 @@ impl Carried<'_, '_> {
             let trees = match chosen::standing(store, &part.key())? {
                 Some(trees) => trees,
                 None => {
-                    let alone = Queued { key: part.key(), manifest: part.manifest.bytes(), reasons: Vec::new(), tries: 0 };
+                    let alone = Queued { key: part.key(), manifest: part.manifest.bytes(), reasons: Vec::new(), tries: 0, treated: 0 };
                     let job = job.with_inputs(part.inputs.clone(), store.state_path(&alone.key));
                     let started = (crate::store::now(), Instant::now());
                     let outputs = self.work(&job, &alone.manifest, slot)?;
