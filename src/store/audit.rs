@@ -99,15 +99,19 @@ impl Store {
                 return Ok(());
             }
             // What is missing or edited stays to be seen: what was remembered then is not forgotten.
-            let is_whole = read.broken(self.audit_last()?.as_deref()).is_none();
+            let last = self.audit_last()?;
+            let is_whole = read.broken(last.as_deref()).is_none();
+            // A line that a kill left unremembered is so no longer: only one may be.
+            if is_whole && !read.digests.is_empty() && last.as_deref() != Some(&*read.to_last()?) {
+                self.keep_audit_last(&read)?;
+            }
             let line = Line { before: read.last(), act: act.clone(), own: None };
             let line = serde_json::to_vec(&Line { own: Some(own(&line)?), ..line })?;
             file.write_all(&[&line[..], b"\n"].concat())?;
             file.sync_data()?;
             read.digests.push(Digest::of(&line));
             if is_whole {
-                let last = Last { lines: read.digests.len(), digest: read.last() };
-                replace(&self.root.join("audit.last"), &serde_json::to_vec(&last)?)?;
+                self.keep_audit_last(&read)?;
             }
             Ok(())
         };
@@ -129,6 +133,10 @@ impl Store {
             }
         };
         look().map_err(|error| self.trouble(error))
+    }
+
+    fn keep_audit_last(&self, read: &Read) -> io::Result<()> {
+        replace(&self.root.join("audit.last"), &read.to_last()?)
     }
 
     fn audit_last(&self) -> io::Result<Option<Vec<u8>>> {
@@ -165,6 +173,11 @@ struct Read {
 impl Read {
     fn last(&self) -> Digest {
         self.digests.last().copied().unwrap_or_else(|| Digest::of(b""))
+    }
+
+    /// What is remembered of these lines.
+    fn to_last(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(&Last { lines: self.digests.len(), digest: self.last() })?)
     }
 
     /// What is wrong, together with what was remembered.
