@@ -184,7 +184,10 @@ impl Told<'_> {
 
     fn record(&self, task: &RunTask) -> Result<Option<Arc<Record>>> {
         let Some(key) = task.key.filter(|_| ["ran", "accepted"].contains(&task.outcome.as_str())) else { return Ok(None) };
-        Ok(self.project.store.records(&key)?.into_iter().next())
+        let records = self.project.store.records(&key)?;
+        // Made and accepted ones may stand under one key.
+        let told = records.iter().find(|record| record.accepted.is_some() == (task.outcome == "accepted"));
+        Ok(told.or(records.first()).cloned())
     }
 
     fn log_of(&self, task: &RunTask) -> Option<PathBuf> {

@@ -94,10 +94,15 @@ fn as_written(project: &Project, tasks: &[TaskId]) -> Vec<Level> {
 pub(super) fn of_run(project: &Project, tasks: &[TaskId], run: &str) -> Result<Vec<Standing>> {
     let run = find_run(project, run)?;
     let done = run.tasks.iter().filter(|task| ["cached", "ran", "accepted"].contains(&task.outcome.as_str()));
-    let keys: BTreeMap<&str, Digest> = done.filter_map(|task| Some((task.task.as_str(), task.key?))).collect();
+    let keys: BTreeMap<&str, (Digest, &str)> =
+        done.filter_map(|task| Some((task.task.as_str(), (task.key?, task.ended.as_str())))).collect();
     let record = |id: &TaskId| -> Result<Standing> {
-        let Some(key) = keys.get(project.pipeline.tasks[id.0].title().as_str()) else { return Ok(Standing::Nothing) };
-        Ok(project.store.records(key)?.into_iter().next().map_or(Standing::Nothing, Standing::Current))
+        let Some((key, ended)) = keys.get(project.pipeline.tasks[id.0].title().as_str()) else { return Ok(Standing::Nothing) };
+        let records = project.store.records(key)?;
+        // What the run met as accepted may have been made since.
+        let is_later = |record: &Record| record.started.as_str() > *ended && records.iter().any(|one| one.accepted.is_some());
+        let met = records.iter().find(|record| !is_later(record)).or(records.first());
+        Ok(met.cloned().map_or(Standing::Nothing, Standing::Current))
     };
     let levels = match project.planner(tasks, &hashing(true)) {
         Ok(planner) => tasks.iter().map(|id| planner.level(*id)).collect(),

@@ -317,10 +317,17 @@ fn what_was_accepted_is_withdrawn_by_making_it() {
     let _ = space.run("run numbers.toml").success();
     space.replace("tools/scale.sh", "$1 * by", "$1 * by + 1");
     accept_scale(&space, "reformatted");
-    let _ = space.run("run numbers.toml").success().says(&["5 cached"]);
+    let _ = space.run("run numbers.toml --name accepted").success().says(&["5 cached"]);
     let again = space.run("run numbers.toml --again scale").success();
     let _ = again.says(&["other bytes than the result that was accepted (table), which hold from now on", "1 cached, 4 ran"]);
     assert_eq!(space.read("results/total.tsv"), "sum\n261\n");
+    let _ = space.run("log numbers.toml scale[by=1]").success().says(&["accepted by"]);
+    // A run that met what was accepted still tells of that.
+    for (run, values) in [("@accepted", "2\n4\n78\n"), ("@last", "3\n5\n79\n")] {
+        let _ = space.run(&format!("export numbers.toml scale[by=2] out/{run} --run {run}")).success();
+        let file = fs::read_dir(space.path(format!("out/{run}"))).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(fs::read_to_string(file).unwrap(), format!("number\n{values}"), "{run}");
+    }
     let told = |words: &[&str]| drop(space.run("why numbers.toml scale[by=1]").success().says(words));
     told(&["cached, nothing that it depends on has changed"]);
 
