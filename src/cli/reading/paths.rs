@@ -1,6 +1,6 @@
 //! Paths of a pipeline that cannot be right where the project lies: globs that are none, and what reads the store or writes into it.
 
-use crate::pipeline::{Diagnostic, Pipeline};
+use crate::pipeline::{Code, Diagnostic, Pipeline};
 use crate::store::sources::{OPTIONS, check_glob};
 use glob::Pattern;
 use std::collections::hash_map::Entry;
@@ -43,10 +43,16 @@ fn globs(pipeline: &Pipeline, root: &Path) -> Vec<Diagnostic> {
     problems
 }
 
+/// Each glob of the code once, with the first stage that names it.
+fn globs_of_code(pipeline: &Pipeline) -> impl Iterator<Item = &Code> {
+    let mut seen = HashSet::new();
+    pipeline.code.iter().filter(move |code| seen.insert(code.glob.as_str()))
+}
+
 /// Code that holds the store would change while the task runs.
 fn code_in_the_store(pipeline: &Pipeline, root: &Path, store: &Path) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
-    for code in &pipeline.code {
+    for code in globs_of_code(pipeline) {
         let (fixed, is_glob) = fixed(root, &code.glob);
         let wrong = |message: &str| {
             let message = format!("the code of stage `{}`, `{}`, {message} {}", code.stage, code.glob, store.display());
@@ -87,15 +93,15 @@ fn published_into_the_store(pipeline: &Pipeline, root: &Path, store: &Path) -> V
 
 /// Code that a run publishes would be another after every run.
 fn published_code(pipeline: &Pipeline) -> Vec<Diagnostic> {
+    let published: Vec<_> = pipeline.published.iter().map(|one| (one, format!("{}.tomograph.json", one.path))).collect();
     let mut problems = Vec::new();
-    for code in &pipeline.code {
+    for code in globs_of_code(pipeline) {
         let named = Named::by(&code.glob);
-        let clash = pipeline.published.iter().find_map(|published| {
-            let beside = format!("{}.tomograph.json", published.path);
+        let clash = published.iter().find_map(|(published, beside)| {
             let (path, task) = (&published.path, &published.task);
             let what = if named.has(path) {
                 format!("{task} publishes `{path}`")
-            } else if named.has(&beside) {
+            } else if named.has(beside) {
                 format!("`{beside}` lies beside what {task} publishes")
             } else {
                 return None;
@@ -174,7 +180,7 @@ fn sources_in_the_store(pipeline: &Pipeline, root: &Path, store: &Path) -> Vec<D
         let wrong =
             |message: &str| Diagnostic::error(source.span.clone(), format!("source `{}` {message} {}", source.title(), store.display()));
         let help = "what a pipeline made is taken with `from` and `artifact`, or copied out by `tomograph export`";
-        let problem = if fixed.starts_with(&store) {
+        let problem = if fixed.starts_with(store) {
             wrong("points into the store").help(help)
         } else if store.starts_with(&fixed) && (!is_glob || source.path.contains("**")) {
             wrong("holds the store").help(BESIDE)
