@@ -180,10 +180,17 @@ fn verify(store: &Store, repair: bool) -> Result<Exit> {
     if repaired.packs > 0 {
         text.push_str(&format!("wrote {} anew\n", count(repaired.packs, "pack")));
     }
-    for (task, readers) in &repaired.results {
-        let readers: Vec<&str> = readers.iter().filter(|reader| *reader != task).map(String::as_str).collect();
-        let readers = if readers.is_empty() { String::new() } else { format!(" and {}, which read it,", readers.join(", ")) };
+    let readers = |task: &str| {
+        let others = repaired.readers.get(task).into_iter().flatten().filter(|reader| *reader != task);
+        others.map(String::as_str).collect::<Vec<_>>().join(", ")
+    };
+    for task in &repaired.results {
+        let readers = Some(readers(task)).filter(|readers| !readers.is_empty());
+        let readers = readers.map(|readers| format!(" and {readers}, which read it,")).unwrap_or_default();
         text.push_str(&format!("the next run makes {task}{readers} again\n"));
+    }
+    for task in repaired.readers.keys().filter(|task| !repaired.results.contains(*task) && !readers(task).is_empty()) {
+        text.push_str(&format!("the next run makes again what read {task} while it was damaged: {}\n", readers(task)));
     }
     repaired
         .left

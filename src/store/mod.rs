@@ -14,7 +14,7 @@
 //! ledger.jsonl     which models met which test data, and when
 //! logs/ab/KEY.log  what a task printed
 //! live/RUN         processes that a live run has started; the run holds a lock on it
-//! damaged/DIGEST   bytes that were found not to be what their name says
+//! damaged/DIGEST   bytes that were found not to be what their name says; DIGEST.seen once those who read them were looked for
 //! state/KEY/       what an unfinished task resumes from
 //! claims           locked byte by byte: who does which task
 //! running          locked by every run: packs stay where they are meanwhile

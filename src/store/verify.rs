@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What the name of a blob ends with whose readers were looked for.
+const SEEN: &str = "seen";
+
 /// Something that is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -54,8 +57,10 @@ pub struct Repaired {
     pub blobs: u64,
     /// Packs written anew.
     pub packs: u64,
-    /// Results that lost a file, as people write their tasks, and those that were made directly from each: the next run makes them again.
-    pub results: BTreeMap<String, BTreeSet<String>>,
+    /// Results that lost a file, as people write their tasks: the next run makes them again.
+    pub results: BTreeSet<String>,
+    /// Likewise those that were made directly from what was damaged, by the task that gave it.
+    pub readers: BTreeMap<String, BTreeSet<String>>,
     /// What could not be mended: packs in use.
     pub left: Vec<PathBuf>,
 }
@@ -106,7 +111,8 @@ impl Store {
             .map(|finding| finding.path.clone())
             .chain(verified.torn.iter().cloned())
             .collect();
-        if broken.is_empty() && repaired.blobs == 0 {
+        let aside = self.set_aside_since()?;
+        if broken.is_empty() && aside.is_empty() {
             return Ok(repaired);
         }
         let Some(_alone) = self.stop_runs().map_err(|error| self.trouble(error))? else {
@@ -114,14 +120,25 @@ impl Store {
             repaired.left.extend(broken);
             return Ok(repaired);
         };
-        let (harmed, mut packs) = self.harmed(&verified.lost, &mut repaired.results)?;
+        let damaged = aside.iter().filter_map(|path| named(path)).chain(verified.lost.iter().copied()).collect();
+        let (harmed, mut packs) = self.harmed(&verified.lost, &damaged, &mut repaired)?;
         packs.extend(broken);
         let packs: Vec<PathBuf> = packs.into_iter().collect();
         let keep = |_: &Path, entry: &Entry, payload: &[u8]| wrong(entry, payload).is_none() && !harmed.contains(&Digest::of(payload));
         let done = self.rewrite(&packs, &keep)?;
         repaired.packs = (packs.len() - done.in_use.len()) as u64;
+        if done.in_use.is_empty() {
+            let seen = |path: &PathBuf| fs::rename(path, path.with_extension(SEEN));
+            aside.iter().try_for_each(seen).map_err(|error| self.trouble(error))?;
+        }
         repaired.left.extend(done.in_use);
         Ok(repaired)
+    }
+
+    /// Blobs that were set aside, by runs too, since the last time that those who read them were looked for.
+    fn set_aside_since(&self) -> Result<Vec<PathBuf>> {
+        let files = super::runs::files_of(&self.root.join("damaged")).map_err(|error| self.trouble(error))?;
+        Ok(files.into_iter().filter(|path| named(path).is_some()).collect())
     }
 
     /// Forgets the index and makes it anew from packs and journals; the answer is how many packs and pipelines there are.
@@ -190,15 +207,16 @@ impl Store {
         Ok(())
     }
 
-    /// Records that reach a lost blob, and those of results that were made from what does, as digests of their bytes, and the packs that
-    /// hold them.
+    /// Records that reach a lost blob, and those of results that were made from what reaches a damaged one, as digests of their bytes, and
+    /// the packs that hold them.
     fn harmed(
         &self,
         lost: &HashSet<Digest>,
-        tasks: &mut BTreeMap<String, BTreeSet<String>>,
+        damaged: &HashSet<Digest>,
+        repaired: &mut Repaired,
     ) -> Result<(HashSet<Digest>, BTreeSet<PathBuf>)> {
         let (mut harmed, mut packs) = (HashSet::new(), BTreeSet::new());
-        if lost.is_empty() {
+        if damaged.is_empty() {
             return Ok((harmed, packs));
         }
         let mut records: Vec<(Digest, PathBuf, Record)> = Vec::new();
@@ -213,21 +231,24 @@ impl Store {
             });
         }
         // Manifest → the tasks that gave it.
-        let mut damaged: HashMap<Digest, BTreeSet<String>> = HashMap::new();
+        let mut makers: HashMap<Digest, BTreeSet<String>> = HashMap::new();
         for (digest, path, record) in &records {
             for output in record.outputs.values() {
-                if self.reaches(output, lost)? {
-                    damaged.entry(output.manifest).or_default().insert(record.task.clone());
-                    tasks.entry(record.task.clone()).or_default();
-                    harmed.insert(*digest);
-                    packs.insert(path.clone());
+                if self.reaches(output, damaged)? {
+                    makers.entry(output.manifest).or_default().insert(record.task.clone());
+                    // What was made again since stays.
+                    if self.reaches(output, lost)? {
+                        repaired.results.insert(record.task.clone());
+                        harmed.insert(*digest);
+                        packs.insert(path.clone());
+                    }
                 }
             }
         }
         for (digest, path, record) in &records {
-            let read = self.inputs_of(record).into_iter().filter_map(|input| damaged.get(&input));
+            let read = self.inputs_of(record).into_iter().filter_map(|input| makers.get(&input));
             for maker in read.flatten() {
-                tasks.entry(maker.clone()).or_default().insert(record.task.clone());
+                repaired.readers.entry(maker.clone()).or_default().insert(record.task.clone());
                 harmed.insert(*digest);
                 packs.insert(path.clone());
             }

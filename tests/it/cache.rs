@@ -12,6 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_whole_store_is_found_whole,
         a_flipped_bit_in_any_file_is_found_and_mended,
         what_read_a_damaged_blob_is_made_again,
+        what_read_a_blob_that_a_run_set_aside_is_made_again,
         a_damaged_blob_is_not_published,
         a_pack_that_lost_its_end_is_found_and_mended,
         a_repair_leaves_packs_in_use_alone,
@@ -120,6 +121,20 @@ fn what_read_a_damaged_blob_is_made_again() {
         .run("cache verify --repair")
         .success()
         .says(&["the next run makes gather and scale[by=1], scale[by=2], scale[by=3]", "which read it, again"]);
+    space.run("run numbers.toml").success();
+    assert_eq!(space.read("results/total.tsv"), "sum\n252\n");
+}
+
+fn what_read_a_blob_that_a_run_set_aside_is_made_again() {
+    let space = filled();
+    spoil_gathered(&space);
+    space.replace("tools/scale.sh", "echo \"scale", "echo  \"scale");
+    space.run("run numbers.toml").success();
+    space.run("export numbers.toml gather out").exits(4).says(&["moved to `damaged/`"]);
+    let told = "the next run makes again what read gather while it was damaged: scale[by=1], scale[by=2], scale[by=3]";
+    space.run("cache verify --repair").success().says(&[told]);
+    let again = space.run("cache verify --repair").success();
+    assert!(!again.stdout.contains("while it was damaged"), "{}", again.text());
     space.run("run numbers.toml").success();
     assert_eq!(space.read("results/total.tsv"), "sum\n252\n");
 }
