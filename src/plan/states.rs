@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 
 /// Wanted tasks in the pipeline's order.
-type States = Vec<(TaskId, State)>;
+pub type States = Vec<(TaskId, State)>;
 
 /// A task that fails for what is known of it: why, and the class that a port with holes sees.
 pub(super) type Fails<'f> = dyn Fn(TaskId, &Known, &[Outcome]) -> Result<Option<(String, &'static str)>> + 'f;

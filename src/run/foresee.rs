@@ -6,14 +6,14 @@ use super::pool::{What, whole_ports};
 use super::quarantine::{Decisions, judge};
 use crate::content::Tree;
 use crate::pipeline::{Action, Edge, Origin, TaskId};
-use crate::plan::{Judgement, Outcome, Planner, State};
+use crate::plan::{Judgement, Outcome, Planner, States};
 use crate::stage::{Coordinates, Inputs, Item, Part, Work, rows_of_index};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What would run, with these effects; of what is cached, quarantine is judged as [`run`](super::run) judges it.
-pub fn plan(planner: &Planner, effects: &BTreeSet<TaskId>, decisions: &Decisions) -> Result<(Vec<(TaskId, State)>, Vec<Outcome>)> {
+pub fn plan(planner: &Planner, effects: &BTreeSet<TaskId>, decisions: &Decisions) -> Result<(States, Vec<Outcome>)> {
     planner.plan(effects, &|id, known, outcomes| {
         let error = judge(planner, id, &known.record, outcomes, decisions)?.error.map(Quarantined);
         let told = |error: anyhow::Error| (told(&error, planner.takes_people(id)), class(&error));

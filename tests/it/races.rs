@@ -59,7 +59,7 @@ fn of_a_source_only_what_is_read_counts() {
         )
     };
     for name in ["a.txt", "b.txt", "c.txt", "folder/d.txt", "folder/e.txt"] {
-        space.write(&format!("raw/{name}"), name);
+        space.write(format!("raw/{name}"), name);
     }
     space.write("x.toml", pipeline("echo 1 >> raw/b.txt; rm -f raw/c.txt; touch raw/new.txt"));
     space.run("run x.toml -j 1").success();
