@@ -220,7 +220,7 @@ mod tests {
             "{open}"
         );
         let closed = preview(Artifact::Cohort, &tree(&folder, &[("cohort.tsv", text.as_bytes())], Level::Identified)).unwrap();
-        assert!(closed.contains("20 rows") && closed.contains("item, label") && !closed.contains("DOE"), "{closed}");
+        assert!(closed.contains("20 rows") && closed.contains("2 columns") && !closed.contains("label"), "{closed}");
     }
 
     #[test]

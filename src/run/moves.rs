@@ -204,7 +204,9 @@ impl<'a> Loop<'a> {
                 Ok(Put::Unchanged) => {}
                 Ok(Put::Written(_)) => (self.watch)(Event::Published { path: path.clone() }),
                 // Collected since it was looked at: no journal had named it yet.
-                Err(_) if self.planner.store.tree(&output.manifest, output.level)?.is_none() => return Ok(Published::Gone),
+                Err(error) if !super::is_damage(&error) && self.planner.store.tree(&output.manifest, output.level)?.is_none() => {
+                    return Ok(Published::Gone);
+                }
                 Err(error) => self.tell_unpublished(id, path, &error),
             }
         }
