@@ -230,16 +230,18 @@ impl Store {
         crash_point!("blob-synced");
         let name = |digest: &Digest, path: &Path| -> io::Result<()> {
             let place = self.blob(digest);
-            match fs::rename(path, &place) {
+            let give = || match fs::rename(path, &place) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     make_parent(&place)?;
                     fs::rename(path, &place)
                 }
+                done => done,
+            };
+            match give() {
                 // A program took away its own right to what it left.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     open_folder(path.parent().unwrap_or(Path::new(".")))?;
-                    make_parent(&place)?;
-                    fs::rename(path, &place)
+                    give()
                 }
                 done => done,
             }
