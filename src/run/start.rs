@@ -4,6 +4,7 @@
 
 use super::children::Children;
 use super::devices::Slot;
+use super::failure::told;
 use super::log::Log;
 use super::order::BUILD;
 use super::queue::Queued;
@@ -141,7 +142,7 @@ impl Carried<'_, '_> {
         });
         match &result {
             Ok((record, _)) => log.last(&format!("done in {:.1} s", record.seconds)),
-            Err(error) => log.line(&format!("failed: {error:#}")),
+            Err(error) => log.line(&format!("failed: {}", told(error, self.planner.takes_people(self.id)))),
         }
         result
     }

@@ -153,7 +153,7 @@ fn a_damaged_blob_is_not_published() {
     space.run("run numbers.toml").success();
     spoil_gathered(&space);
     fs::remove_file(space.path("results/all.tsv")).unwrap();
-    space.run("run numbers.toml").exits(4).says(&["cannot publish gather to `results/all.tsv`", "the store is damaged"]);
+    space.run("run numbers.toml").exits(4).says(&["publish results/all.tsv of task gather", "the store is damaged"]);
     assert!(!space.path("results/all.tsv").exists());
     space.run("run numbers.toml").success();
     assert!(space.read("results/all.tsv").starts_with("number\n1\n2\n39\n"));

@@ -226,6 +226,13 @@ fn nothing_of_people_is_told_of_broken_sources() {
         space.write("people/tables/labels.csv", text);
         silent(&space, "run people.toml --only cohort").exits(1);
     }
+    // Without a header the columns are somebody's row, which the log does not hold either.
+    space.write("people/tables/labels.csv", table.split_once('\n').unwrap().1);
+    silent(&space, "plan people.toml").success().says(&["will fail"]);
+    silent(&space, "run people.toml --only images").exits(1);
+    let log = space.run("log people.toml images --json").success().objects()[0]["log"].as_str().unwrap().to_owned();
+    let seen = found(&fs::read(&log).unwrap());
+    assert!(seen.is_empty(), "{seen:?} is in {log}");
     fs::remove_dir_all(space.path("people/pictures")).unwrap();
     all_subcommands(&space, "people.toml");
     search(&space);
