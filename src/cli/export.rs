@@ -2,8 +2,9 @@
 
 use super::exit::{Exit, Wrong, print};
 use super::grid::{bytes, count};
-use super::project::{Project, Selection};
-use super::results::{Standing, of_run, standing};
+use super::past::Past;
+use super::project::{Project, Selection, find_one};
+use super::results::{Standing, standing};
 use super::tensorboard;
 use crate::run::publish::{Publication, ensure_allowed, export as copy_out};
 use crate::stage::{Artifact, Kind};
@@ -46,21 +47,23 @@ enum Format {
 
 pub(super) fn export(args: &ExportArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
-    let (tasks, port) = project.find_one(&args.task)?;
+    let past = args.run.as_ref().map(|run| Past::find(&project, run, kinds)).transpose()?;
+    let pipeline = past.as_ref().map_or(&project.pipeline, Past::pipeline);
+    let (tasks, port) = find_one(pipeline, &args.task)?;
     let &[id] = tasks.as_slice() else {
-        let names: Vec<String> = tasks.iter().take(3).map(|id| project.pipeline.tasks[id.0].title()).collect();
+        let names: Vec<String> = tasks.iter().take(3).map(|id| pipeline.tasks[id.0].title()).collect();
         let more = if tasks.len() > names.len() { ", …" } else { "" };
         return Err(Wrong(format!("{} is {} tasks ({}{more}): name one", args.task, tasks.len(), names.join(", "))).into());
     };
-    let task = &project.pipeline.tasks[id.0];
+    let task = &pipeline.tasks[id.0];
     let history = task.outputs.iter().find(|output| args.format.is_some() && output.artifact == Artifact::History);
     let port = match (port, history.or(task.outputs.first())) {
         (Some(port), _) => port,
         (None, Some(main)) => main.port.clone(),
         (None, None) => bail!("{} has no outputs", task.title()),
     };
-    let found = match &args.run {
-        Some(run) => of_run(&project, &[id], run)?.pop(),
+    let found = match &past {
+        Some(past) => past.standing(&[id])?.pop(),
         None => standing(&project, &[id], false)?.pop(),
     };
     let record = match found {

@@ -35,8 +35,11 @@ pub(super) struct HistoryArgs {
     /// All runs, not only the last 20
     #[arg(long)]
     all: bool,
+    /// Print the pipeline's file as it was in this run, with those that it names: @NAME, @last, @prev, or the beginning of its line
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["all", "json"])]
+    text: Option<String>,
     /// Take a name away from its run, which need then not be kept
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "json"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "json", "text"])]
     forget: Option<String>,
     /// One JSON object a line and run
     #[arg(long)]
@@ -51,6 +54,10 @@ pub(super) fn history(args: &HistoryArgs, kinds: &'static [Kind]) -> Result<Exit
             return Err(Wrong(format!("no run is called {name}{}", known(&project)?)).into());
         }
         print(&format!("{name} names no run any more\n"))?;
+        return Ok(Exit::Done);
+    }
+    if let Some(run) = &args.text {
+        print(&texts(&project, &find_run(&project, run)?)?)?;
         return Ok(Exit::Done);
     }
     let ids = project.store.run_ids(&project.pipeline_id)?;
@@ -72,6 +79,20 @@ pub(super) fn history(args: &HistoryArgs, kinds: &'static [Kind]) -> Result<Exit
     }
     print(&text)?;
     Ok(Exit::Done)
+}
+
+/// The pipeline's own file as a run read it; where it named others, all of them, each under its path.
+fn texts(project: &Project, run: &Run) -> Result<String> {
+    let Some(mut texts) = project.store.texts_of_run(run)? else {
+        return Err(Wrong(format!("the text of run {} was not kept: it ran under an earlier version", run.id)).into());
+    };
+    let own = texts.remove(project.path()).unwrap_or_default();
+    if texts.is_empty() {
+        return Ok(own);
+    }
+    let others = texts.iter().map(|(path, text)| (path.as_str(), text));
+    let all = std::iter::once((project.path(), &own)).chain(others);
+    Ok(all.map(|(path, text)| format!("# ==== {path}\n{}\n", text.trim_end())).collect::<Vec<_>>().join("\n"))
 }
 
 fn table(runs: &[Run], names: &BTreeMap<String, NamedRun>) -> String {

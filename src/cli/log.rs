@@ -3,8 +3,9 @@
 use super::accept;
 use super::exit::{Exit, print};
 use super::grid::{count, duration};
-use super::history::{find_run, note, outcome, overrides};
-use super::project::{Project, Selection};
+use super::history::{note, outcome, overrides};
+use super::past::Past;
+use super::project::{Project, Selection, find_one};
 use super::reveal::{self, Names, Reveal, end_of, keys_of};
 use super::show::moment;
 use crate::pipeline::TaskId;
@@ -61,12 +62,14 @@ pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
     if args.audit {
         return super::audit::show(&project, args.json);
     }
+    let past = args.run.as_ref().map(|run| Past::find(&project, run, kinds)).transpose()?;
+    let pipeline = past.as_ref().map_or(&project.pipeline, Past::pipeline);
     let titles: Option<BTreeSet<String>> = match &args.task {
         None => None,
-        Some(task) => Some(project.find_one(task)?.0.into_iter().map(|id| project.pipeline.tasks[id.0].title()).collect()),
+        Some(task) => Some(find_one(pipeline, task)?.0.into_iter().map(|id| pipeline.tasks[id.0].title()).collect()),
     };
-    let runs = match (&args.run, &titles) {
-        (Some(run), _) => vec![find_run(&project, run)?],
+    let runs = match (&past, &titles) {
+        (Some(past), _) => vec![past.run.clone()],
         (None, Some(_)) => project.store.runs(&project.pipeline_id)?,
         (None, None) => {
             let last = project.store.run_ids(&project.pipeline_id)?.pop();

@@ -22,6 +22,7 @@ mod init;
 mod kinds;
 mod ledger;
 mod log;
+mod past;
 mod plan;
 mod preview;
 mod progress;

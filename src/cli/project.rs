@@ -9,6 +9,7 @@ use crate::stage::Kind;
 use crate::store::Store;
 use anyhow::Result;
 use clap::Args;
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,12 @@ impl Selection {
 
     /// Whether this is the pipeline as written: only such a run publishes.
     pub(super) fn is_whole(&self) -> bool {
-        self.only.is_empty() && self.set.is_empty() && self.axis.is_empty()
+        self.only.is_empty() && self.is_plain()
+    }
+
+    /// Whether nothing is laid over the file.
+    pub(super) fn is_plain(&self) -> bool {
+        self.set.is_empty() && self.axis.is_empty()
     }
 
     pub(super) fn overlay(&self) -> Result<Overlay> {
@@ -61,6 +67,8 @@ pub(super) struct Project {
     /// Names the pipeline in the store: the project's id and the file's path inside it.
     pub(super) pipeline_id: String,
     pub(super) pipeline: Pipeline,
+    /// Path relative to the root → text, of its file and of every one that it names.
+    pub(super) texts: BTreeMap<String, String>,
     pub(super) store: Store,
     pub(super) jobs: usize,
     pub(super) memory: Option<u64>,
@@ -86,27 +94,28 @@ impl Project {
         open_early: impl FnOnce(&Place, &Shared, &Local) -> Option<Result<Store>> + Send,
     ) -> Result<Self> {
         let (reading, store) = load_pipeline_while(&selection.pipeline, kinds, &selection.overlay()?, open_early)?;
-        let Reading { place, shared, local, loaded } = reading;
+        let Reading { place, shared, local, loaded, texts } = reading;
         diagnostics::show(&selection.pipeline.display().to_string(), &loaded.texts, &loaded.problems);
         if loaded.problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(Shown.into());
         }
         let pipeline = loaded.pipeline.ok_or(Shown)?;
         let store = store.unwrap_or_else(|| Store::open(&local.store_in(&place.root), &index_folder()))?;
-        Ok(Self::of(place.root.clone(), pipeline_id(&place, &shared), pipeline, store, local))
+        Ok(Self::of(place.root.clone(), pipeline_id(&place, &shared), pipeline, texts, store, local))
     }
 
     /// A pipeline without a project around it, in a store of its own.
     pub(super) fn alone(root: PathBuf, pipeline: Pipeline, store: Store) -> Self {
-        Self::of(root, pipeline.name.clone(), pipeline, store, Local::default())
+        Self::of(root, pipeline.name.clone(), pipeline, BTreeMap::new(), store, Local::default())
     }
 
-    fn of(root: PathBuf, pipeline_id: String, pipeline: Pipeline, store: Store, local: Local) -> Self {
+    fn of(root: PathBuf, pipeline_id: String, pipeline: Pipeline, texts: BTreeMap<String, String>, store: Store, local: Local) -> Self {
         let jobs = local.jobs.filter(|jobs| *jobs > 0).or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
         Self {
             pipeline_id,
             root,
             pipeline,
+            texts,
             store,
             jobs,
             memory: local.memory.map(|memory| memory.0),
@@ -114,6 +123,11 @@ impl Project {
             cpu_slots: local.devices.cpu_slots.unwrap_or(1),
             state_every: local.state_every.filter(|seconds| *seconds >= 0.0).unwrap_or(120.0),
         }
+    }
+
+    /// Path of the pipeline's file, relative to the project's root.
+    pub(super) fn path(&self) -> &str {
+        self.pipeline_id.split_once(':').map_or(self.pipeline_id.as_str(), |(_, path)| path)
     }
 
     /// The tasks that references name; with none, no task (which means all of them to a planner).
@@ -127,16 +141,21 @@ impl Project {
 
     /// The tasks, and the port if one is named, of a reference.
     pub(super) fn find_one(&self, reference: &str) -> Result<(Vec<TaskId>, Option<String>)> {
-        self.pipeline.find(reference).map_err(|problem| {
-            let help = problem.help.map(|help| format!("; {help}")).unwrap_or_default();
-            Wrong(format!("{}{help}", problem.message)).into()
-        })
+        find_one(&self.pipeline, reference)
     }
 
     /// Looks at the sources and the store.
     pub(super) fn planner(&self, only: &[TaskId], progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Planner<'_>> {
         Planner::new(&self.pipeline, &self.store, &self.root, &self.pipeline_id, only, progress)
     }
+}
+
+/// The tasks of a pipeline, and the port if one is named, of a reference.
+pub(super) fn find_one(pipeline: &Pipeline, reference: &str) -> Result<(Vec<TaskId>, Option<String>)> {
+    pipeline.find(reference).map_err(|problem| {
+        let help = problem.help.map(|help| format!("; {help}")).unwrap_or_default();
+        Wrong(format!("{}{help}", problem.message)).into()
+    })
 }
 
 /// Opens the store, if there is one, and reads what most commands ask of it, while the pipeline is read.

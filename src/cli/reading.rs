@@ -10,6 +10,7 @@ use crate::run::MOST_JOBS;
 use crate::stage::Kind;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Deserializer};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -109,6 +110,8 @@ pub(super) struct Reading {
     pub(super) shared: Shared,
     pub(super) local: Local,
     pub(super) loaded: Loaded,
+    /// Path relative to the root → text, of the pipeline's file and of every one that it names.
+    pub(super) texts: BTreeMap<String, String>,
 }
 
 /// Reads and checks a pipeline, with the files that it names.
@@ -127,7 +130,12 @@ pub(super) fn load_pipeline_while<T: Send>(
     let text = read_pipeline(path)?;
     let root = root_of(&file)?;
     let inside = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
-    let read = |other: &str| read_beside(&root, &inside, other);
+    let texts = RefCell::new(BTreeMap::from([(inside.clone(), text.clone())]));
+    let read = |other: &str| {
+        let text = read_beside(&root, &inside, other)?;
+        texts.borrow_mut().insert(other.to_owned(), text.clone());
+        Ok(text)
+    };
     let files = Files { name: &path.display().to_string(), path: &inside, read: &read };
     let shared: Shared = settings(&root.join("tomograph.toml"))?;
     let local: Local = settings(&root.join("tomograph.local.toml"))?;
@@ -142,7 +150,7 @@ pub(super) fn load_pipeline_while<T: Send>(
         settle(pipeline, &shared.project.id, &local.source);
         loaded.problems.extend(paths::wrong(pipeline, &root, &local.store_in(&root)));
     }
-    Ok((Reading { place, shared, local, loaded }, done))
+    Ok((Reading { place, shared, local, loaded, texts: texts.into_inner() }, done))
 }
 
 /// The text of a file that the pipeline `inside` names, relative to the root; where there is none, says which one may be meant.

@@ -1,14 +1,12 @@
 //! What the store holds for tasks of a pipeline as it stands: the result of now, or an older one.
 
-use super::history::find_run;
 use super::progress::hashing;
 use super::project::Project;
 use crate::content::{Digest, Level};
-use crate::pipeline::TaskId;
+use crate::pipeline::{Source, TaskId};
 use crate::plan::{Judgement, Outcome, Unready, levels};
 use crate::store::Record;
 use anyhow::Result;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What there is of a task.
@@ -32,7 +30,7 @@ impl Standing {
     }
 
     /// A result of earlier is as strict as its task is now: somebody may have learnt since that a source holds people's data.
-    fn at_least(self, level: Level) -> Self {
+    pub(super) fn at_least(self, level: Level) -> Self {
         let raised = |mut record: Arc<Record>| {
             if record.outputs.values().any(|output| output.level < level) {
                 Arc::make_mut(&mut record).outputs.values_mut().for_each(|output| output.level = output.level.max(level));
@@ -58,7 +56,7 @@ impl Standing {
 pub(super) fn standing(project: &Project, tasks: &[TaskId], quiet: bool) -> Result<Vec<Standing>> {
     let last = project.store.last_keys(&project.pipeline_id)?;
     let mut outcomes = vec![Outcome::Open; project.pipeline.tasks.len()];
-    let mut levels = as_written(project, tasks);
+    let mut levels = all_as_written(project, tasks);
     match project.planner(tasks, &hashing(quiet)) {
         Ok(planner) => {
             levels = tasks.iter().map(|id| planner.level(*id)).collect();
@@ -83,31 +81,21 @@ pub(super) fn standing(project: &Project, tasks: &[TaskId], quiet: bool) -> Resu
     tasks.iter().zip(levels).map(standing).collect()
 }
 
-/// The levels that tasks have where their sources are what `phi` says: strict enough for results whose sources are not there.
-fn as_written(project: &Project, tasks: &[TaskId]) -> Vec<Level> {
-    let sources = &project.pipeline.sources;
-    let all = levels(&project.pipeline, &|id| Level::of_people(sources[id.0].phi && sources[id.0].taken.is_none()));
-    tasks.iter().map(|id| all[id.0]).collect()
+/// That of a source that is what `phi` says: strict enough for results whose sources are not there.
+pub(super) fn as_written(source: &Source) -> Level {
+    Level::of_people(source.phi && source.taken.is_none())
 }
 
-/// What a past run found or made of each of `tasks`.
-pub(super) fn of_run(project: &Project, tasks: &[TaskId], run: &str) -> Result<Vec<Standing>> {
-    let run = find_run(project, run)?;
-    let done = run.tasks.iter().filter(|task| ["cached", "ran", "accepted"].contains(&task.outcome.as_str()));
-    let keys: BTreeMap<&str, (Digest, &str)> =
-        done.filter_map(|task| Some((task.task.as_str(), (task.key?, task.ended.as_str())))).collect();
-    let record = |id: &TaskId| -> Result<Standing> {
-        let Some((key, ended)) = keys.get(project.pipeline.tasks[id.0].title().as_str()) else { return Ok(Standing::Nothing) };
-        let records = project.store.records(key)?;
-        // What the run met as accepted may have been made since.
-        let is_later = |record: &Record| record.started.as_str() > *ended && records.iter().any(|one| one.accepted.is_some());
-        let met = records.iter().find(|record| !is_later(record)).or(records.first());
-        Ok(met.cloned().map_or(Standing::Nothing, Standing::Current))
-    };
-    let levels = match project.planner(tasks, &hashing(true)) {
-        Ok(planner) => tasks.iter().map(|id| planner.level(*id)).collect(),
-        Err(error) if error.is::<Unready>() => as_written(project, tasks),
-        Err(error) => return Err(error),
-    };
-    tasks.iter().zip(levels).map(|(id, level)| Ok(record(id)?.at_least(level))).collect()
+/// The levels that tasks have by their sources as they are now, or as they are written where one is not there.
+pub(super) fn levels_now(project: &Project, tasks: &[TaskId]) -> Result<Vec<Level>> {
+    match project.planner(tasks, &hashing(true)) {
+        Ok(planner) => Ok(tasks.iter().map(|id| planner.level(*id)).collect()),
+        Err(error) if error.is::<Unready>() => Ok(all_as_written(project, tasks)),
+        Err(error) => Err(error),
+    }
+}
+
+fn all_as_written(project: &Project, tasks: &[TaskId]) -> Vec<Level> {
+    let all = levels(&project.pipeline, &|id| as_written(&project.pipeline.sources[id.0]));
+    tasks.iter().map(|id| all[id.0]).collect()
 }

@@ -145,6 +145,11 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
     }
     let mut effects = effects(project, planner, args.effects, &args.selection.only)?;
     effects.extend(again.iter().chain(&refreshed).copied());
+    let mut about = serde_json::json!({
+        "name": project.pipeline.name, "only": args.selection.only, "set": args.selection.set, "axis": args.selection.axis,
+        "note": args.note, "host": rustix::system::uname().nodename().to_string_lossy(),
+    });
+    project.store.keep_texts(&project.texts, &mut about)?;
     let options = Options {
         jobs: jobs(args, project),
         memory: project.memory,
@@ -165,10 +170,7 @@ pub(super) fn carry_out(project: &Project, planner: &Planner, args: &RunArgs) ->
         decisions: super::quarantine::decisions(&project.root)?,
         environment: environment(),
         pipeline_id: project.pipeline_id.clone(),
-        about: serde_json::json!({
-            "name": project.pipeline.name, "only": args.selection.only, "set": args.selection.set, "axis": args.selection.axis,
-            "note": args.note, "host": rustix::system::uname().nodename().to_string_lossy(),
-        }),
+        about,
     };
     let interrupted = Arc::new(AtomicBool::new(false));
     listen_for_interrupts(interrupted.clone())?;

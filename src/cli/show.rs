@@ -2,9 +2,10 @@
 
 use super::exit::{Exit, Wrong, print};
 use super::grid::{bytes, count, duration};
+use super::past::Past;
 use super::preview::preview;
-use super::project::{Project, Selection};
-use super::results::{Standing, of_run, standing};
+use super::project::{Project, Selection, find_one};
+use super::results::{Standing, standing};
 use super::reveal::Reveal;
 use crate::content::{Digest, Level, Tree};
 use crate::pipeline::{Output, Task};
@@ -45,9 +46,11 @@ pub(super) struct ShowArgs {
 pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
     let reveals = args.reveal.is_allowed()?;
-    let (tasks, port) = project.find_one(&args.reference)?;
-    let found = match &args.run {
-        Some(run) => of_run(&project, &tasks, run)?,
+    let past = args.run.as_ref().map(|run| Past::find(&project, run, kinds)).transpose()?;
+    let pipeline = past.as_ref().map_or(&project.pipeline, Past::pipeline);
+    let (tasks, port) = find_one(pipeline, &args.reference)?;
+    let found = match &past {
+        Some(past) => past.standing(&tasks)?,
         None => standing(&project, &tasks, args.json || args.path)?,
     };
     if args.path && found.iter().all(|standing| standing.record().is_none()) {
@@ -55,7 +58,7 @@ pub(super) fn show(args: &ShowArgs, kinds: &'static [Kind]) -> Result<Exit> {
     }
     let mut text = String::new();
     for (id, standing) in tasks.iter().zip(&found) {
-        let task = &project.pipeline.tasks[id.0];
+        let task = &pipeline.tasks[id.0];
         let Some(record) = standing.record() else {
             match args.json {
                 true => text.push_str(&(json!({ "task": task.title(), "state": standing.word() }).to_string() + "\n")),

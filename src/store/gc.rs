@@ -144,7 +144,7 @@ impl Store {
         let mut mark = Mark::new(survey);
         let mut kept = roots.last(options.keep_last);
         kept.extend((0..roots.journals.len()).filter(|at| roots.journals[*at].must_stay(&spared)));
-        kept.iter().try_for_each(|at| mark.keys(&roots.journals[*at].keys, contents))?;
+        kept.iter().try_for_each(|at| mark.run(&roots.journals[*at], contents))?;
         mark.keys(&roots.pinned, contents)?;
         mark.records_since(&spared, contents)?;
         if !options.models {
@@ -167,7 +167,7 @@ impl Store {
         for one in aged {
             mark.begin_trial();
             match one {
-                Aged::Run(_, journal) => mark.keys(&journal.keys, contents)?,
+                Aged::Run(_, journal) => mark.run(journal, contents)?,
                 Aged::State(state) => mark.add(state.bytes),
             }
             if options.max_size.is_some() {

@@ -6,6 +6,7 @@ use super::index::Last;
 use super::journal::{Line, RunTask};
 use crate::content::Digest;
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,37 @@ pub struct Run {
     pub summary: Option<serde_json::Value>,
 }
 
+/// Path → the blob with the text, of every file of the pipeline as a run read it; empty for runs of earlier versions.
+pub(super) fn texts_of(about: &serde_json::Value) -> BTreeMap<String, Digest> {
+    let texts = about[TEXTS].as_object().into_iter().flatten();
+    texts.filter_map(|(path, digest)| Some((path.clone(), serde_json::from_value(digest.clone()).ok()?))).collect()
+}
+
+/// Where they stand in what a run says of itself.
+const TEXTS: &str = "texts";
+
 impl Store {
+    /// Keeps the texts of a pipeline, path → text, and has what a run says of itself name them. In a store that can only be read nothing is
+    /// written.
+    pub fn keep_texts(&self, texts: &BTreeMap<String, String>, about: &mut serde_json::Value) -> Result<()> {
+        if !self.is_writable() {
+            return Ok(());
+        }
+        let kept = texts.iter().map(|(path, text)| Ok((path.clone(), self.put_bytes(text.as_bytes())?.digest)));
+        about[TEXTS] = serde_json::json!(kept.collect::<Result<BTreeMap<String, Digest>>>()?);
+        self.sync_large()
+    }
+
+    /// The texts of the pipeline as a run read it, path → text; none where they are not, or no longer, in the store.
+    pub fn texts_of_run(&self, run: &Run) -> Result<Option<BTreeMap<String, String>>> {
+        let mut texts = BTreeMap::new();
+        for (path, digest) in texts_of(&run.about) {
+            let Some(text) = self.read_blob(&digest)?.and_then(|bytes| String::from_utf8(bytes).ok()) else { return Ok(None) };
+            texts.insert(path, text);
+        }
+        Ok(Some(texts).filter(|texts| !texts.is_empty()))
+    }
+
     /// Keys at which tasks of a kind were last done, in any pipeline, newest run first, at most 64: for a task never seen.
     pub fn last_of_kind(&self, kind: &str) -> Result<Vec<Digest>> {
         self.catch_up_all()?;
@@ -154,7 +185,6 @@ mod tests {
     use super::super::tests::new_store;
     use super::*;
     use serde_json::json;
-    use std::collections::BTreeMap;
     use std::io::Write as _;
 
     #[test]

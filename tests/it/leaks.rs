@@ -97,7 +97,7 @@ const LINES: &[(&str, &[&str])] = &[
         ],
     ),
     ("export", &["P images out", "P told out", "P page out/page"]),
-    ("history", &["P", "P --all"]),
+    ("history", &["P", "P --all", "P --text @last"]),
     ("diff", &["P", "P @prev @last"]),
     ("log", &["P", "P told", "P small", "P --audit"]),
     ("quarantine", &["P", "P --accept nobody --reason none"]),

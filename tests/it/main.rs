@@ -58,6 +58,7 @@ mod numbers;
 mod odd;
 #[cfg(feature = "torch")]
 mod paper;
+mod past;
 mod per_item;
 mod pipelines;
 #[cfg(feature = "torch")]
@@ -131,6 +132,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         paper::trials(),
         per_item::trials(),
+        past::trials(),
         pipelines::trials(),
         #[cfg(feature = "torch")]
         predict::trials(),

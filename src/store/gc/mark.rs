@@ -1,5 +1,6 @@
 //! What keys reach: records, from those manifests, from those blobs; and what items gave.
 
+use super::roots::Journal;
 use super::survey::Survey;
 use super::{Contents, Said};
 use crate::content::{Digest, Level, Tree};
@@ -151,6 +152,12 @@ impl Mark {
         self.blob(manifest);
         self.survey.files_of(&manifest)?.into_iter().for_each(|file| self.blob(file));
         Ok(())
+    }
+
+    /// Reaches all that a run relied on.
+    pub(super) fn run(&mut self, journal: &Journal, contents: &dyn Contents) -> Result<()> {
+        journal.texts.iter().for_each(|text| self.blob(*text));
+        self.keys(&journal.keys, contents)
     }
 
     fn blob(&mut self, blob: Digest) {

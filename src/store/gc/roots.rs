@@ -4,7 +4,7 @@
 
 use crate::content::Digest;
 use crate::store::journal::Line;
-use crate::store::runs::{files_of, stem};
+use crate::store::runs::{files_of, stem, texts_of};
 use crate::store::{Store, utc};
 use anyhow::{Result, bail};
 use rustix::fs::FlockOperation;
@@ -49,6 +49,8 @@ pub(super) struct Journal {
     /// When it last said something, RFC 3339 in UTC.
     pub(super) ended: String,
     pub(super) keys: Vec<Digest>,
+    /// Blobs with the texts of the pipeline as the run read it.
+    pub(super) texts: Vec<Digest>,
     /// Keys at which tasks were done.
     done: Vec<(String, Digest)>,
     /// Whole lines up to here have been read.
@@ -166,6 +168,7 @@ impl Journal {
             Line::Begin { pipeline, started, about } => {
                 let is_given = |what: &str| about[what].as_array().is_some_and(|list| !list.is_empty()) || about[what].is_string();
                 self.is_narrowed = ["only", "set", "axis", "accept"].into_iter().any(is_given);
+                self.texts = texts_of(&about).into_values().collect();
                 (self.pipeline, self.ended) = (pipeline, started);
             }
             Line::Task(task) => {
