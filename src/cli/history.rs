@@ -125,6 +125,7 @@ fn object(run: &Run, named: Option<&NamedRun>) -> Value {
         "skipped": counts("skipped"),
         "waiting": counts("waiting"),
         "accepted": counts("accepted"),
+        "unpublished": run.summary.as_ref().map(|summary| &summary["unpublished"]),
         "interrupted": is_interrupted(run),
         "only": run.about["only"],
         "set": run.about["set"],
@@ -139,6 +140,10 @@ pub(super) fn outcome(run: &Run) -> String {
     let count = |word: &str| run.tasks.iter().filter(|task| task.outcome == word).count();
     let words = ["cached", "ran", "failed", "skipped", "waiting", "accepted"];
     let mut parts: Vec<String> = words.iter().filter(|word| count(word) > 0).map(|word| format!("{} {word}", count(word))).collect();
+    let unpublished = run.summary.as_ref().and_then(|summary| summary["unpublished"].as_u64()).unwrap_or(0);
+    if unpublished > 0 {
+        parts.push(format!("{unpublished} not published"));
+    }
     if run.seconds.is_none() {
         parts.push("not ended: killed, or running now".to_owned());
     } else if is_interrupted(run) {

@@ -133,21 +133,44 @@ fn take_away(folder: &Path, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Copies a tree into a new folder `to`, with its sidecar beside it; out of the project at `root` only what is released.
+/// Copies a tree into a new folder `to`, with its sidecar beside it; out of the project at `root` only what is released. What fails half-way
+/// leaves nothing there.
 pub fn export(store: &Store, root: &Path, what: &Publication<'_>, to: &Path) -> Result<()> {
     ensure_allowed(root, what, to).with_context(|| format!("cannot export {}", what.task))?;
-    match fs::read_dir(to) {
-        Ok(mut entries) => ensure!(entries.next().is_none(), "{} is not empty: name a new folder", to.display()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+    let is_there = match fs::read_dir(to) {
+        Ok(mut entries) => {
+            ensure!(entries.next().is_none(), "{} is not empty: name a new folder", to.display());
+            true
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).with_context(|| format!("cannot write to {}", to.display())),
-    }
+    };
     let name = to.file_name().and_then(|name| name.to_str()).context("a folder needs a name")?;
-    fs::create_dir_all(to).with_context(|| format!("cannot make the folder {}", to.display()))?;
+    // An empty folder may be a link, or where a disk is mounted: it is filled where it is.
+    let place = if is_there { to.to_owned() } else { to.with_file_name(format!(".{name}.{}", std::process::id())) };
+    fs::create_dir_all(&place).with_context(|| format!("cannot make the folder {}", place.display()))?;
     let put = Put::of(store);
-    let copy = |(path, file): (&String, &FileRef)| put.blob(file, &to.join(path)).with_context(|| format!("cannot export {}", what.task));
-    what.tree.files.par_iter().try_for_each(copy)?;
+    let copy =
+        |(path, file): (&String, &FileRef)| put.blob(file, &place.join(path)).with_context(|| format!("cannot export {}", what.task));
+    let copied = what.tree.files.par_iter().try_for_each(copy).and_then(|()| match is_there {
+        true => Ok(()),
+        false => fs::rename(&place, to).with_context(|| format!("cannot make the folder {}", to.display())),
+    });
+    if let Err(error) = copied {
+        let _ = if is_there { empty(&place) } else { fs::remove_dir_all(&place) };
+        return Err(error);
+    }
     let files = what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file.digest)).collect();
     put.bytes(&sidecar_of(what, files).to_bytes(), &Sidecar::path(to))
+}
+
+/// Removes everything in a folder.
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    Ok(())
 }
 
 /// What an output needs for its files to leave the store (DESIGN rule 13).
@@ -304,6 +327,15 @@ mod tests {
         assert!(error.chain().any(|cause| cause.is::<crate::store::Damaged>()), "{error:#}");
         assert!(!bench.root.path().join("results/t").exists() && !blob.exists());
         assert_eq!(bench.names("cache/damaged"), [tree.files["x"].digest.to_string()]);
+        // Nor does a part of what it is in.
+        let (root, key) = (bench.root.path(), tree.digest());
+        let both = Tree { files: bench.tree(&[("a", "1")]).files.into_iter().chain(tree.files.clone()).collect(), level: Level::Released };
+        let what = Publication { task: "table", kind: "k", key: &key, port: "p", tree: &both, to: "" };
+        fs::create_dir_all(root.join("out/there")).unwrap();
+        for to in ["out/new", "out/there"] {
+            export(&bench.store, root, &what, &root.join(to)).unwrap_err();
+        }
+        assert_eq!((bench.names("out"), bench.names("out/there")), (vec!["there".to_owned()], Vec::new()));
         // Made again, it is put where it belongs.
         assert_eq!(bench.publish(&bench.tree(&[("x", &"7".repeat(20_000))]), false).unwrap(), Outcome::Written(1));
     }

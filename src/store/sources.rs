@@ -165,7 +165,11 @@ impl Walk<'_> {
                     Ok(_) => bail!("a link in it leads to what is neither a file nor a folder"),
                 }
             } else {
-                ensure!(kind.is_dir() || kind.is_file(), "it holds a pipe, a socket or a device: sources are files and folders");
+                ensure!(
+                    kind.is_dir() || kind.is_file(),
+                    "it holds a pipe, a socket or a device, and sources are files and folders: find it with `find {} ! -type f ! -type d`",
+                    self.base()
+                );
                 (kind.is_dir(), false)
             };
             let inside = format!("{prefix}{}", self.text(name)?);
@@ -306,6 +310,14 @@ mod tests {
         fs::remove_file(root.path().join("e/d")).unwrap();
         symlink("nowhere", root.path().join("e/z")).unwrap();
         assert!(format!("{:#}", walk(root.path(), "d").unwrap_err()).contains("find d -xtype l"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error_that_tells_how_to_find_it() {
+        let root = tree(&["d/x"]);
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.path().join("d/DOE"), 0o600.into()).unwrap();
+        let error = format!("{:#}", walk(root.path(), "d").unwrap_err());
+        assert!(error.contains("find d ! -type f ! -type d") && !error.contains("DOE"), "{error}");
     }
 
     #[test]

@@ -185,6 +185,7 @@ fn a_refused_publication_stops_nothing() {
         assert_eq!(output.tasks(outcome), TASKS, "the results stand\n{}", output.text());
         assert_eq!((&output.summary()["failed"], &output.summary()["unpublished"]), (&0.into(), &1.into()));
         space.run("plan numbers.toml").success().says(&["5 cached, 0 will run"]);
+        space.run("history numbers.toml").success().says(&[&format!("5 {outcome}, 1 not published")]);
     }
     assert_eq!((space.read("results/all.tsv").as_str(), space.read("results/total.tsv").as_str()), ("mine\n", "sum\n252\n"));
 }
