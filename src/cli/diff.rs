@@ -2,7 +2,6 @@
 
 use super::exit::{Exit, print};
 use super::grid::{count, grid};
-use super::history::find_run;
 use super::project::{Project, Selection};
 use super::reveal::{self, Reveal};
 use crate::content::{Digest, Level};
@@ -85,7 +84,7 @@ struct Figure {
 
 pub(super) fn diff(args: &DiffArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
-    let (first, second) = (find_run(&project, &args.first)?, find_run(&project, &args.second)?);
+    let (first, second) = (project.runs().find(&args.first)?, project.runs().find(&args.second)?);
     let reveals = args.reveal.is_allowed()?;
     let (changes, same) = compare(&project.store, &first, &second, reveals)?;
     for change in changes.iter().filter(|_| reveals) {

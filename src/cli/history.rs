@@ -2,10 +2,9 @@
 
 use super::exit::{Exit, Wrong, print};
 use super::grid::{duration, grid};
-use super::project::{Project, Selection};
+use super::project::{path_of, store_of};
 use super::show::moment;
-use crate::stage::Kind;
-use crate::store::{NamedRun, Run};
+use crate::store::{NamedRun, Run, Store};
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
@@ -25,7 +24,7 @@ const LISTED: usize = 20;
 ///
 /// `tomograph run --name submission-1 --note 'as sent'` names a run and keeps all that it reached.
 /// Wherever a RUN is asked for, say @submission-1, @last, @prev, or the beginning of its first
-/// column.
+/// column. `--text @prev` prints the file as it was, also where it has mistakes by now.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct HistoryArgs {
@@ -46,31 +45,33 @@ pub(super) struct HistoryArgs {
     json: bool,
 }
 
-pub(super) fn history(args: &HistoryArgs, kinds: &'static [Kind]) -> Result<Exit> {
-    let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
+pub(super) fn history(args: &HistoryArgs) -> Result<Exit> {
+    let Some((store, pipeline_id)) = store_of(&args.pipeline)? else { return nothing(args) };
+    let of = Runs { store: &store, pipeline_id: &pipeline_id };
     if let Some(name) = &args.forget {
         let name = name.trim_start_matches('@');
-        if !project.store.forget_name(&project.pipeline_id, name)? {
-            return Err(Wrong(format!("no run is called {name}{}", known(&project)?)).into());
+        if !store.forget_name(&pipeline_id, name)? {
+            return Err(Wrong(format!("no run is called {name}{}", of.known()?)).into());
         }
         print(&format!("{name} names no run any more\n"))?;
         return Ok(Exit::Done);
     }
     if let Some(run) = &args.text {
-        print(&texts(&project, &find_run(&project, run)?)?)?;
+        print(&of.text(&of.find(run)?)?)?;
         return Ok(Exit::Done);
     }
-    let ids = project.store.run_ids(&project.pipeline_id)?;
+    let ids = store.run_ids(&pipeline_id)?;
+    if ids.is_empty() {
+        return nothing(args);
+    }
     let first = if args.all { 0 } else { ids.len().saturating_sub(LISTED) };
-    let runs = ids[first..].iter().map(|id| project.store.run(&project.pipeline_id, id)).collect::<Result<Vec<Run>>>()?;
-    let names = names(&project)?;
+    let runs = ids[first..].iter().map(|id| store.run(&pipeline_id, id)).collect::<Result<Vec<Run>>>()?;
+    let names = of.names()?;
     let mut text = String::new();
     if args.json {
         for run in &runs {
             text.push_str(&(object(run, names.get(&run.id)).to_string() + "\n"));
         }
-    } else if runs.is_empty() {
-        text.push_str("no run yet\n");
     } else {
         if first > 0 {
             text.push_str(&format!("{first} earlier (--all)\n"));
@@ -81,18 +82,16 @@ pub(super) fn history(args: &HistoryArgs, kinds: &'static [Kind]) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// The pipeline's own file as a run read it; where it named others, all of them, each under its path.
-fn texts(project: &Project, run: &Run) -> Result<String> {
-    let Some(mut texts) = project.store.texts_of_run(run)? else {
-        return Err(Wrong(format!("the text of run {} was not kept: it ran under an earlier version", run.id)).into());
-    };
-    let own = texts.remove(project.path()).unwrap_or_default();
-    if texts.is_empty() {
-        return Ok(own);
+/// There is no run; perhaps because there is no such pipeline.
+fn nothing(args: &HistoryArgs) -> Result<Exit> {
+    if let Err(error) = std::fs::metadata(&args.pipeline) {
+        return Err(Wrong(format!("cannot read the pipeline {}: {error}", args.pipeline.display())).into());
     }
-    let others = texts.iter().map(|(path, text)| (path.as_str(), text));
-    let all = std::iter::once((project.path(), &own)).chain(others);
-    Ok(all.map(|(path, text)| format!("# ==== {path}\n{}\n", text.trim_end())).collect::<Vec<_>>().join("\n"))
+    if args.text.is_some() || args.forget.is_some() {
+        return Err(Wrong("there is no run yet".to_owned()).into());
+    }
+    print(if args.json { "" } else { "no run yet\n" })?;
+    Ok(Exit::Done)
 }
 
 fn table(runs: &[Run], names: &BTreeMap<String, NamedRun>) -> String {
@@ -172,53 +171,75 @@ pub(super) fn overrides(about: &Value) -> Vec<String> {
     arguments
 }
 
-/// Run → its name, of this pipeline.
-fn names(project: &Project) -> Result<BTreeMap<String, NamedRun>> {
-    Ok(project.store.named_runs(&project.pipeline_id)?.into_iter().map(|named| (named.run.clone(), named)).collect())
+/// The runs of a pipeline, by its name in the store: its file may have mistakes by now, or be gone.
+pub(super) struct Runs<'s> {
+    pub(super) store: &'s Store,
+    pub(super) pipeline_id: &'s str,
 }
 
-/// The run that `@NAME`, `@last`, `@prev` or the beginning of an id means.
-pub(super) fn find_run(project: &Project, reference: &str) -> Result<Run> {
-    let mut ids = project.store.run_ids(&project.pipeline_id)?;
-    if ids.is_empty() {
-        return Err(Wrong("there is no run yet".to_owned()).into());
+impl Runs<'_> {
+    /// Run → its name.
+    fn names(&self) -> Result<BTreeMap<String, NamedRun>> {
+        Ok(self.store.named_runs(self.pipeline_id)?.into_iter().map(|named| (named.run.clone(), named)).collect())
     }
-    let last = |back: usize| -> Result<Run> {
-        // What was accepted was never run.
-        let mut back = back;
-        for id in ids.iter().rev() {
-            let run = project.store.run(&project.pipeline_id, id)?;
-            if run.about["accept"].is_null() {
-                if back == 0 {
-                    return Ok(run);
+
+    /// The run that `@NAME`, `@last`, `@prev` or the beginning of an id means.
+    pub(super) fn find(&self, reference: &str) -> Result<Run> {
+        let mut ids = self.store.run_ids(self.pipeline_id)?;
+        if ids.is_empty() {
+            return Err(Wrong("there is no run yet".to_owned()).into());
+        }
+        let last = |back: usize| -> Result<Run> {
+            // What was accepted was never run.
+            let mut back = back;
+            for id in ids.iter().rev() {
+                let run = self.store.run(self.pipeline_id, id)?;
+                if run.about["accept"].is_null() {
+                    if back == 0 {
+                        return Ok(run);
+                    }
+                    back -= 1;
                 }
-                back -= 1;
             }
+            Err(Wrong(format!("there is no run {reference}: `tomograph history` lists those there are")).into())
+        };
+        match reference.strip_prefix('@') {
+            Some("last") => return last(0),
+            Some("prev") => return last(1),
+            Some(name) => {
+                let named = self.store.named_runs(self.pipeline_id)?.into_iter().find(|named| named.name == name);
+                return match named.filter(|named| ids.contains(&named.run)) {
+                    Some(named) => self.store.run(self.pipeline_id, &named.run),
+                    None => Err(Wrong(format!("no run is called {name}{}", self.known()?)).into()),
+                };
+            }
+            None => {}
         }
-        Err(Wrong(format!("there is no run {reference}: `tomograph history` lists those there are")).into())
-    };
-    match reference.strip_prefix('@') {
-        Some("last") => return last(0),
-        Some("prev") => return last(1),
-        Some(name) => {
-            let named = project.store.named_runs(&project.pipeline_id)?.into_iter().find(|named| named.name == name);
-            return match named.filter(|named| ids.contains(&named.run)) {
-                Some(named) => project.store.run(&project.pipeline_id, &named.run),
-                None => Err(Wrong(format!("no run is called {name}{}", known(project)?)).into()),
-            };
+        ids.retain(|id| id.starts_with(reference));
+        match ids.as_slice() {
+            [id] => self.store.run(self.pipeline_id, id),
+            [] => Err(Wrong(format!("no run begins with {reference}: `tomograph history` lists them; a name is written @NAME")).into()),
+            _ => Err(Wrong(format!("{} runs begin with {reference}: give more of it", ids.len())).into()),
         }
-        None => {}
     }
-    ids.retain(|id| id.starts_with(reference));
-    match ids.as_slice() {
-        [id] => project.store.run(&project.pipeline_id, id),
-        [] => Err(Wrong(format!("no run begins with {reference}: `tomograph history` lists them; a name is written @NAME")).into()),
-        _ => Err(Wrong(format!("{} runs begin with {reference}: give more of it", ids.len())).into()),
-    }
-}
 
-/// The names there are, for a message about one that is not.
-fn known(project: &Project) -> Result<String> {
-    let names: Vec<String> = project.store.named_runs(&project.pipeline_id)?.into_iter().map(|named| named.name).collect();
-    Ok(if names.is_empty() { "; none has a name yet".to_owned() } else { format!("; there are {}", names.join(", ")) })
+    /// The names there are, for a message about one that is not.
+    fn known(&self) -> Result<String> {
+        let names: Vec<String> = self.store.named_runs(self.pipeline_id)?.into_iter().map(|named| named.name).collect();
+        Ok(if names.is_empty() { "; none has a name yet".to_owned() } else { format!("; there are {}", names.join(", ")) })
+    }
+
+    /// The pipeline's own file as a run read it; where it named others, all of them, each under its path.
+    fn text(&self, run: &Run) -> Result<String> {
+        let Some(mut texts) = self.store.texts_of_run(run)? else {
+            return Err(Wrong(format!("the text of run {} is not in the store, as of runs under earlier versions", run.id)).into());
+        };
+        let own = texts.remove(path_of(self.pipeline_id)).unwrap_or_default();
+        if texts.is_empty() {
+            return Ok(own);
+        }
+        let others = texts.iter().map(|(path, text)| (path.as_str(), text));
+        let all = std::iter::once((path_of(self.pipeline_id), &own)).chain(others);
+        Ok(all.map(|(path, text)| format!("# ==== {path}\n{}\n", text.trim_end())).collect::<Vec<_>>().join("\n"))
+    }
 }

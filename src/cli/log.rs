@@ -41,7 +41,7 @@ pub(super) struct LogArgs {
     /// The pipeline: a TOML file
     #[arg(value_name = "PIPELINE")]
     pipeline: PathBuf,
-    /// A stage, or cells of it such as 'train[seed=1]'
+    /// A stage, or cells of it such as 'train[seed=1]'; also one that the pipeline no longer has
     #[arg(value_name = "TASK")]
     task: Option<String>,
     /// Of this run only: @NAME, @last, @prev, or the beginning of its line in `tomograph history`
@@ -66,7 +66,10 @@ pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let pipeline = past.as_ref().map_or(&project.pipeline, Past::pipeline);
     let titles: Option<BTreeSet<String>> = match &args.task {
         None => None,
-        Some(task) => Some(find_one(pipeline, task)?.0.into_iter().map(|id| pipeline.tasks[id.0].title()).collect()),
+        Some(task) => Some(match find_one(pipeline, task) {
+            Ok((tasks, _)) => tasks.into_iter().map(|id| pipeline.tasks[id.0].title()).collect(),
+            Err(error) => Some(no_more(&project, task)?).filter(|titles| !titles.is_empty()).ok_or(error)?,
+        }),
     };
     let runs = match (&past, &titles) {
         (Some(past), _) => vec![past.run.clone()],
@@ -86,6 +89,12 @@ pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
         None => told.of_runs(&runs)?,
     })?;
     Ok(Exit::Done)
+}
+
+/// The tasks of past runs that are called so, or are of a stage that is, where the pipeline has none any more.
+fn no_more(project: &Project, task: &str) -> Result<BTreeSet<String>> {
+    let titles = project.store.runs(&project.pipeline_id)?.into_iter().flat_map(|run| run.tasks).map(|one| one.task);
+    Ok(titles.filter(|title| title == task || title.strip_prefix(task).is_some_and(|cell| cell.starts_with('['))).collect())
 }
 
 struct Told<'a> {

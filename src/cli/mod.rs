@@ -109,7 +109,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Show(args) => show::show(&args, KINDS),
         Command::Export(args) => export::export(&args, KINDS),
         Command::Diff(args) => diff::diff(&args, KINDS),
-        Command::History(args) => history::history(&args, KINDS),
+        Command::History(args) => history::history(&args),
         Command::Log(args) => log::log(&args, KINDS),
         Command::Quarantine(args) => quarantine::quarantine(&args, KINDS),
         Command::Cache(args) => cache::cache(&args, KINDS),

@@ -2,7 +2,8 @@
 
 use super::diagnostics;
 use super::exit::{Shown, Wrong};
-use super::reading::{Local, Place, Reading, Shared, load_pipeline_while};
+use super::history::Runs;
+use super::reading::{Local, Place, Reading, Shared, beside, load_pipeline_while};
 use crate::pipeline::{Overlay, Pipeline, Severity, TaskId};
 use crate::plan::Planner;
 use crate::stage::Kind;
@@ -125,9 +126,9 @@ impl Project {
         }
     }
 
-    /// Path of the pipeline's file, relative to the project's root.
-    pub(super) fn path(&self) -> &str {
-        self.pipeline_id.split_once(':').map_or(self.pipeline_id.as_str(), |(_, path)| path)
+    /// Its runs.
+    pub(super) fn runs(&self) -> Runs<'_> {
+        Runs { store: &self.store, pipeline_id: &self.pipeline_id }
     }
 
     /// The tasks that references name; with none, no task (which means all of them to a planner).
@@ -164,6 +165,19 @@ fn open_early(place: &Place, shared: &Shared, local: &Local) -> Option<Result<St
     // A pipeline with mistakes makes no store.
     let store = root.join("VERSION").exists().then(|| Store::open(&root, &index_folder()))?;
     Some(store.inspect(|store| store.prefetch(&pipeline_id(place, shared))))
+}
+
+/// The store of a pipeline, and its name there; none where nothing has run in the project yet. The file may have mistakes, or be gone.
+pub(super) fn store_of(pipeline: &Path) -> Result<Option<(Store, String)>> {
+    let (place, shared, local) = beside(pipeline)?;
+    let root = local.store_in(&place.root);
+    let store = root.join("VERSION").exists().then(|| Store::open(&root, &index_folder())).transpose()?;
+    Ok(store.map(|store| (store, pipeline_id(&place, &shared))))
+}
+
+/// Path of a pipeline's file relative to the project's root, by its name in the store.
+pub(super) fn path_of(pipeline_id: &str) -> &str {
+    pipeline_id.split_once(':').map_or(pipeline_id, |(_, path)| path)
 }
 
 /// Names a pipeline in the store.

@@ -98,6 +98,7 @@ fn settle(pipeline: &mut Pipeline, project: &str, places: &BTreeMap<String, Stri
 }
 
 /// Where a pipeline's file is.
+#[derive(Clone)]
 pub(super) struct Place {
     pub(super) root: PathBuf,
     /// Its path relative to the root; the whole path where it is outside.
@@ -126,10 +127,9 @@ pub(super) fn load_pipeline_while<T: Send>(
     overlay: &Overlay,
     work: impl FnOnce(&Place, &Shared, &Local) -> T + Send,
 ) -> Result<(Reading, T)> {
-    let file = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let text = read_pipeline(path)?;
-    let root = root_of(&file)?;
-    let inside = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+    let (place, shared, local) = beside(path)?;
+    let Place { root, inside } = place.clone();
     let texts = RefCell::new(BTreeMap::from([(inside.clone(), text.clone())]));
     let read = |other: &str| {
         let text = read_beside(&root, &inside, other)?;
@@ -137,9 +137,6 @@ pub(super) fn load_pipeline_while<T: Send>(
         Ok(text)
     };
     let files = Files { name: &path.display().to_string(), path: &inside, read: &read };
-    let shared: Shared = settings(&root.join("tomograph.toml"))?;
-    let local: Local = settings(&root.join("tomograph.local.toml"))?;
-    let place = Place { root: root.clone(), inside: inside.clone() };
     let (mut loaded, done) = std::thread::scope(|scope| {
         let working = scope.spawn(|| work(&place, &shared, &local));
         let loaded = load(&text, &files, kinds, overlay);
@@ -151,6 +148,15 @@ pub(super) fn load_pipeline_while<T: Send>(
         loaded.problems.extend(paths::wrong(pipeline, &root, &local.store_in(&root)));
     }
     Ok((Reading { place, shared, local, loaded, texts: texts.into_inner() }, done))
+}
+
+/// Where a pipeline's file is, and the settings that stand beside it; the file itself is not read.
+pub(super) fn beside(path: &Path) -> Result<(Place, Shared, Local)> {
+    let file = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+    let root = root_of(&file)?;
+    let inside = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+    let (shared, local) = (settings(&root.join("tomograph.toml"))?, settings(&root.join("tomograph.local.toml"))?);
+    Ok((Place { root, inside }, shared, local))
 }
 
 /// The text of a file that the pipeline `inside` names, relative to the root; where there is none, says which one may be meant.
