@@ -4,12 +4,11 @@
 //! in the pipeline as it stands.
 
 use super::exit::remark;
-use super::history::find_run;
-use super::project::{Project, Selection};
-use super::results::{Standing, as_written, levels_now};
+use super::project::{Project, Selection, path_of};
+use super::results::{Standing, levels_now};
 use crate::content::{Digest, Level};
-use crate::pipeline::{Files, Pipeline, TaskId, load};
-use crate::plan::levels;
+use crate::pipeline::{Files, Pipeline, Source, TaskId, load};
+use crate::plan::{as_written, levels};
 use crate::stage::Kind;
 use crate::store::{Record, Run};
 use anyhow::Result;
@@ -27,7 +26,7 @@ pub(super) struct Past<'p> {
 impl<'p> Past<'p> {
     /// The run that `@NAME`, `@last`, `@prev` or the beginning of an id means.
     pub(super) fn find(project: &'p Project, reference: &str, kinds: &'static [Kind]) -> Result<Self> {
-        let run = find_run(project, reference)?;
+        let run = project.runs().find(reference)?;
         let then = match project.store.texts_of_run(&run)? {
             Some(texts) if texts == project.texts && overlay(&run).is_plain() => None,
             Some(texts) => pipeline_of(project, &run, &texts, kinds)?,
@@ -62,8 +61,8 @@ impl<'p> Past<'p> {
     fn levels(&self, tasks: &[TaskId]) -> Result<Vec<Level>> {
         let Some(then) = &self.then else { return levels_now(self.project, tasks) };
         let now = &self.project.pipeline;
-        let of_people = |name: &str| now.sources.iter().any(|source| source.name == name && source.phi && source.taken.is_none());
-        let raised = levels(then, &|id| as_written(&then.sources[id.0]).max(Level::of_people(of_people(&then.sources[id.0].name))));
+        let sources = raised(then, now);
+        let raised = levels(then, &|id| sources[id.0]);
         let titles: BTreeMap<String, TaskId> = now.tasks.iter().enumerate().map(|(at, task)| (task.title(), TaskId(at))).collect();
         let still: Vec<Option<TaskId>> = tasks.iter().map(|id| titles.get(&then.tasks[id.0].title()).copied()).collect();
         let known: Vec<TaskId> = still.iter().flatten().copied().collect();
@@ -71,6 +70,37 @@ impl<'p> Past<'p> {
         let level =
             |(id, still): (&TaskId, &Option<TaskId>)| still.and_then(|_| known.next()).map_or(raised[id.0], |now| now.max(raised[id.0]));
         Ok(tasks.iter().zip(&still).map(level).collect())
+    }
+}
+
+/// How strict the sources of then are by what is written, then and now. One that is there no more, under its name or at its place, may be
+/// any that is there.
+fn raised(then: &Pipeline, now: &Pipeline) -> Vec<Level> {
+    let known: Vec<(&Source, Level)> = now.sources.iter().zip(as_written(now)).collect();
+    let mut names: BTreeMap<&str, Level> = BTreeMap::new();
+    for (source, level) in &known {
+        let name = names.entry(&source.name).or_default();
+        *name = (*level).max(*name);
+    }
+    let strict: Vec<&(&Source, Level)> = known.iter().filter(|(_, level)| *level > Level::Released).collect();
+    let strictest = strict.iter().map(|(_, level)| *level).max().unwrap_or_default();
+    let level = |(source, level): (&Source, Level)| {
+        let here = strict.iter().filter(|(other, _)| share_files(source, other)).map(|(_, level)| *level).max();
+        level.max(here.unwrap_or_default()).max(names.get(source.name.as_str()).copied().unwrap_or(strictest))
+    };
+    then.sources.iter().zip(as_written(then)).map(level).collect()
+}
+
+/// Whether two sources may have a file in common.
+fn share_files(one: &Source, other: &Source) -> bool {
+    let fixed = |source: &Source| -> Vec<String> {
+        let parts = source.path.split('/').filter(|part| !matches!(*part, "" | "."));
+        parts.take_while(|part| !part.contains(['*', '?', '['])).map(str::to_owned).collect()
+    };
+    match (&one.taken, &other.taken) {
+        (None, None) => fixed(one).iter().zip(&fixed(other)).all(|(one, other)| one == other),
+        (Some(one), Some(other)) => (&one.pipeline, &one.task) == (&other.pipeline, &other.task),
+        _ => false,
     }
 }
 
@@ -82,7 +112,7 @@ fn overlay(run: &Run) -> Selection {
 
 /// The pipeline that the texts of then say; none where they have mistakes by now.
 fn pipeline_of(project: &Project, run: &Run, texts: &BTreeMap<String, String>, kinds: &'static [Kind]) -> Result<Option<Pipeline>> {
-    let path = project.path();
+    let path = path_of(&project.pipeline_id);
     let read = |other: &str| texts.get(other).cloned().ok_or_else(|| format!("`{other}` was not read by this run"));
     let Some(own) = texts.get(path) else { return Ok(None) };
     let loaded = load(own, &Files { name: path, path, read: &read }, kinds, &overlay(run).overlay()?);

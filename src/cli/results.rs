@@ -3,8 +3,8 @@
 use super::progress::hashing;
 use super::project::Project;
 use crate::content::{Digest, Level};
-use crate::pipeline::{Source, TaskId};
-use crate::plan::{Judgement, Outcome, Unready, levels};
+use crate::pipeline::TaskId;
+use crate::plan::{Judgement, Outcome, Unready, as_written, levels};
 use crate::store::Record;
 use anyhow::Result;
 use std::sync::Arc;
@@ -81,11 +81,6 @@ pub(super) fn standing(project: &Project, tasks: &[TaskId], quiet: bool) -> Resu
     tasks.iter().zip(levels).map(standing).collect()
 }
 
-/// That of a source that is what `phi` says: strict enough for results whose sources are not there.
-pub(super) fn as_written(source: &Source) -> Level {
-    Level::of_people(source.phi && source.taken.is_none())
-}
-
 /// The levels that tasks have by their sources as they are now, or as they are written where one is not there.
 pub(super) fn levels_now(project: &Project, tasks: &[TaskId]) -> Result<Vec<Level>> {
     match project.planner(tasks, &hashing(true)) {
@@ -95,7 +90,9 @@ pub(super) fn levels_now(project: &Project, tasks: &[TaskId]) -> Result<Vec<Leve
     }
 }
 
+/// Strict enough for results whose sources are not there.
 fn all_as_written(project: &Project, tasks: &[TaskId]) -> Vec<Level> {
-    let all = levels(&project.pipeline, &|id| as_written(&project.pipeline.sources[id.0]));
+    let sources = as_written(&project.pipeline);
+    let all = levels(&project.pipeline, &|id| sources[id.0]);
     tasks.iter().map(|id| all[id.0]).collect()
 }

@@ -4,8 +4,9 @@
 
 use super::{Planner, Unready};
 use crate::content::Level;
-use crate::pipeline::{Action, Edge, Origin, Pipeline, SourceId, TaskId};
+use crate::pipeline::{Action, Edge, Origin, Pipeline, Source, SourceId, Task, TaskId};
 use anyhow::Result;
+use std::collections::BTreeMap;
 
 /// What to do about identified data that somebody wants to take out.
 pub const REMEDY: &str = "take out what a `report.*` made of it, or what `dicom.audit` or `review.release` passed on";
@@ -52,9 +53,36 @@ impl Planner<'_> {
         if refused.is_empty() { Ok(()) } else { Err(Unready(refused.join("\n")).into()) }
     }
 
+    /// What is taken from another pipeline is as strict as it would be now, and as it was when it was made.
+    pub(super) fn raise_taken(&mut self) {
+        if self.pipeline.others.is_empty() {
+            return;
+        }
+        for ((found, source), level) in self.sources.iter_mut().zip(&self.pipeline.sources).zip(as_written(self.pipeline)) {
+            if let Some(found) = found.as_mut().filter(|_| source.taken.is_some()) {
+                found.level = found.level.max(level);
+            }
+        }
+    }
+
     pub(super) fn find_levels(&self) -> Vec<Level> {
         levels(self.pipeline, &|source| self.source_level(source))
     }
+}
+
+/// How strict each source is by what is written: `phi`, or what the task of the other pipeline gives that it is taken from.
+pub fn as_written(pipeline: &Pipeline) -> Vec<Level> {
+    let given = |other: &Pipeline| -> BTreeMap<String, Level> {
+        let sources = as_written(other);
+        other.tasks.iter().map(Task::title).zip(levels(other, &|id| sources[id.0])).collect()
+    };
+    let others: BTreeMap<&str, BTreeMap<String, Level>> =
+        pipeline.others.iter().map(|(path, other)| (path.as_str(), given(other))).collect();
+    let level = |source: &Source| match &source.taken {
+        None => Level::of_people(source.phi),
+        Some(taken) => others.get(taken.pipeline.as_str()).and_then(|tasks| tasks.get(&taken.task)).copied().unwrap_or(Level::Identified),
+    };
+    pipeline.sources.iter().map(level).collect()
 }
 
 /// What every task gives: the strictest of what it takes in, and no stricter than its kind gives anything.

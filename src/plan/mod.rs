@@ -19,7 +19,7 @@ mod states;
 mod tested;
 
 pub use explain::stored_manifest;
-pub use levels::{REMEDY, levels};
+pub use levels::{REMEDY, as_written, levels};
 pub use sidecar::{Said, Sidecar};
 pub use states::States;
 pub use tested::Tested;
@@ -160,6 +160,7 @@ impl<'a> Planner<'a> {
             testers: OnceLock::new(),
         };
         planner.refuse_missing_sources()?;
+        planner.raise_taken();
         planner.levels = planner.find_levels();
         Ok(planner)
     }

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_is_stale_is_said_and_taken_all_the_same,
         what_is_optional_may_be_absent,
         level_comes_along,
+        what_is_learnt_of_the_other_pipelines_sources_counts,
         a_graph_draws_the_level_that_came_along,
     ]
 }
@@ -170,6 +171,21 @@ fn level_comes_along() {
     space.replace("numbers.toml", "publish = { table = \"results/total.tsv\" }\n", "");
     space.run("run numbers.toml").success();
     space.run("run taker.toml").exits(2).says(&["all publishes", "identified data", "never leaves the store"]);
+}
+
+fn what_is_learnt_of_the_other_pipelines_sources_counts() {
+    let space = taking();
+    space.replace("numbers.toml", "publish = { table = \"results/total.tsv\" }\n", "");
+    space.run("run numbers.toml").success();
+    space.run("run taker.toml").success();
+    std::fs::remove_dir_all(space.path("results")).unwrap();
+    // What was left is as it was; what it was made from is known to be of people by now.
+    space.replace("numbers.toml", "phi  = false", "phi  = true");
+    space.run("run taker.toml").exits(2).says(&["all publishes", "identified data", "never leaves the store"]);
+    space.run("export taker.toml copy[by=3] out").exits(1);
+    let shown = space.run("show taker.toml copy[by=3]").success();
+    assert!(shown.stdout.contains("people's data") && !shown.stdout.contains("117"), "{}", shown.text());
+    assert!(!space.path("results").exists() && !space.path("out").exists());
 }
 
 fn a_graph_draws_the_level_that_came_along() {

@@ -10,6 +10,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_past_run_is_seen_as_its_pipeline_was,
         what_was_laid_over_a_past_run_is_part_of_it,
         the_text_of_a_past_run_is_kept_with_its_base,
+        history_needs_no_pipeline_that_is_right,
         what_is_learnt_of_people_counts_for_past_runs,
         a_run_without_a_text_is_seen_as_the_pipeline_is,
     ]
@@ -38,6 +39,9 @@ fn a_past_run_is_seen_as_its_pipeline_was() {
         space.run("show numbers.toml total --run @last").success().says(&["126"]);
     };
     sees(&space);
+    space.run("log numbers.toml scale").success().says(&["scale[by=1]: ran in ", "scale[by=3]: ran in "]);
+    space.run("log numbers.toml scale[by=3]").success().says(&["scale[by=3]: ran in "]);
+    space.run("log numbers.toml scal").exits(2).says(&["there is no stage `scal`"]);
     // Its names are not those of now, either way.
     space.run("show numbers.toml times --run @sent").exits(2).says(&["there is no stage `times`"]);
     space.run("show numbers.toml scale").exits(2).says(&["there is no stage `scale`"]);
@@ -74,9 +78,38 @@ fn the_text_of_a_past_run_is_kept_with_its_base() {
     space.run("history numbers.toml --text @again").success().says(&["# The numbers"]);
 }
 
+fn history_needs_no_pipeline_that_is_right() {
+    let space = space();
+    let text = space.read(PIPELINE);
+    space.run("history numbers.toml").success().says(&["no run yet"]);
+    space.run("history numbers.toml --text @last").exits(2).says(&["there is no run yet"]);
+    space.run("history number.toml").exits(2).says(&["cannot read the pipeline number.toml"]);
+    space.run("run numbers.toml --name sent").success();
+    space.write(PIPELINE, "[pipeline\n");
+    for _ in 0..2 {
+        space.run("history numbers.toml").success().says(&["5 ran", "sent"]);
+        assert_eq!(space.run("history numbers.toml --text @last").success().stdout, text);
+        let _ = fs::remove_file(space.path(PIPELINE));
+    }
+    space.run("history number.toml").exits(2).says(&["cannot read the pipeline number.toml"]);
+    space.run("history numbers.toml --forget sent").success();
+}
+
 fn what_is_learnt_of_people_counts_for_past_runs() {
+    // Under its name, at its place, and where it cannot be told which one it is.
+    for edit in [("", ""), ("numbers]", "pacs]"), ("numbers]\npath = \"numbers\"", "pacs]\npath = \"tools\"")] {
+        is_withheld(edit);
+    }
+}
+
+fn is_withheld((from, to): (&str, &str)) {
     let space = renamed();
     space.replace(PIPELINE, "phi  = false", "phi  = true");
+    space.write(PIPELINE, space.read(PIPELINE).replace(&format!("[source.{from}"), &format!("[source.{to}")));
+    if !to.is_empty() {
+        space.replace(PIPELINE, "files = \"numbers\"", "files = \"pacs\"");
+        space.replace(PIPELINE, "[stage.total]", "[stage.sum]");
+    }
     let shown = space.run("show numbers.toml scale[by=3] --run @sent").success();
     assert!(shown.stdout.contains("people's data") && !shown.stdout.contains("117"), "{}", shown.text());
     let refused = space.run("export numbers.toml scale[by=3] out --run @sent").exits(1);
@@ -92,5 +125,5 @@ fn a_run_without_a_text_is_seen_as_the_pipeline_is() {
     assert!(text.contains("\"texts\":"));
     fs::write(&journal, text.replace("\"texts\":", "\"others\":")).unwrap();
     space.run("show numbers.toml total --run @old").success().says(&["252"]);
-    space.run("history numbers.toml --text @old").exits(2).says(&["was not kept: it ran under an earlier version"]);
+    space.run("history numbers.toml --text @old").exits(2).says(&["is not in the store"]);
 }
