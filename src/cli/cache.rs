@@ -192,10 +192,19 @@ fn verify(store: &Store, repair: bool) -> Result<Exit> {
     for task in repaired.readers.keys().filter(|task| !repaired.results.contains(*task) && !readers(task).is_empty()) {
         text.push_str(&format!("the next run makes again what read {task} while it was damaged: {}\n", readers(task)));
     }
-    repaired
-        .left
-        .iter()
-        .for_each(|path| text.push_str(&format!("left: {}: a run is using it; repair again when that has ended\n", path.display())));
+    if repaired.items {
+        text.push_str(
+            "what items gave is forgotten, since some of it was made from that: stages that must run treat all their items again\n",
+        );
+    }
+    for effect in &repaired.effects {
+        text.push_str(&format!(
+            "{effect} acted on what is damaged, and is not repeated: `tomograph run PIPELINE --refresh {effect}` does that\n"
+        ));
+    }
+    for path in &repaired.left {
+        text.push_str(&format!("left: {}: a run goes on; repair again when it has ended\n", path.display()));
+    }
     print(&text)?;
     Ok(if repaired.left.is_empty() { Exit::Done } else { Exit::Damaged })
 }

@@ -61,7 +61,11 @@ pub struct Repaired {
     pub results: BTreeSet<String>,
     /// Likewise those that were made directly from what was damaged, by the task that gave it.
     pub readers: BTreeMap<String, BTreeSet<String>>,
-    /// What could not be mended: packs in use.
+    /// Whether what items gave is forgotten: some of it was made from what was damaged, and an entry does not say what it was made from.
+    pub items: bool,
+    /// Likewise effects, which acted on the world with what was damaged: their receipts stay.
+    pub effects: BTreeSet<String>,
+    /// What could not be mended: packs in use, and blobs whose readers are to be looked for when what is in use is not any more.
     pub left: Vec<PathBuf>,
 }
 
@@ -116,15 +120,18 @@ impl Store {
             return Ok(repaired);
         }
         let Some(_alone) = self.stop_runs().map_err(|error| self.trouble(error))? else {
-            // What goes on notices a blob that is gone by itself.
-            repaired.left.extend(broken);
+            // What goes on notices a blob that is gone by itself; who read one while it was damaged is looked for when it has ended.
+            repaired.left.extend(broken.into_iter().chain(aside));
             return Ok(repaired);
         };
         let damaged = aside.iter().filter_map(|path| named(path)).chain(verified.lost.iter().copied()).collect();
         let (harmed, mut packs) = self.harmed(&verified.lost, &damaged, &mut repaired)?;
         packs.extend(broken);
         let packs: Vec<PathBuf> = packs.into_iter().collect();
-        let keep = |_: &Path, entry: &Entry, payload: &[u8]| wrong(entry, payload).is_none() && !harmed.contains(&Digest::of(payload));
+        let keep = |_: &Path, entry: &Entry, payload: &[u8]| match entry.tag {
+            Tag::Item if repaired.items => false,
+            _ => wrong(entry, payload).is_none() && !harmed.contains(&Digest::of(payload)),
+        };
         let done = self.rewrite(&packs, &keep)?;
         repaired.packs = (packs.len() - done.in_use.len()) as u64;
         if done.in_use.is_empty() {
@@ -220,9 +227,13 @@ impl Store {
             return Ok((harmed, packs));
         }
         let mut records: Vec<(Digest, PathBuf, Record)> = Vec::new();
+        let mut with_items = BTreeSet::new();
         for path in self.packs.list().map_err(|error| self.trouble(error))?.into_values() {
             let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
             inspect(&bytes, 0, &mut |entry, payload| {
+                if entry.tag == Tag::Item {
+                    with_items.insert(path.clone());
+                }
                 if entry.tag == Tag::Record
                     && let Ok(record) = serde_json::from_slice(payload)
                 {
@@ -248,10 +259,18 @@ impl Store {
         for (digest, path, record) in &records {
             let read = self.inputs_of(record).into_iter().filter_map(|input| makers.get(&input));
             for maker in read.flatten() {
+                if record.effect {
+                    repaired.effects.insert(record.task.clone());
+                    continue;
+                }
+                repaired.items |= record.items > 0;
                 repaired.readers.entry(maker.clone()).or_default().insert(record.task.clone());
                 harmed.insert(*digest);
                 packs.insert(path.clone());
             }
+        }
+        if repaired.items {
+            packs.extend(with_items);
         }
         Ok((harmed, packs))
     }

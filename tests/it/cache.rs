@@ -16,6 +16,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_damaged_blob_is_not_published,
         a_pack_that_lost_its_end_is_found_and_mended,
         a_repair_leaves_packs_in_use_alone,
+        readers_are_looked_for_when_a_run_has_ended,
+        what_items_gave_of_damaged_bytes_is_made_again,
+        an_effect_is_not_repeated_for_what_it_read,
         an_index_is_made_anew,
     ]
 }
@@ -179,11 +182,66 @@ fn a_repair_leaves_packs_in_use_alone() {
     flip(&pack, length - 1);
     let running = fs::File::options().write(true).open(space.path("cache/running")).unwrap();
     running.lock_shared().unwrap();
-    space.run("cache verify --repair").exits(4).says(&["left: ", "a run is using it"]);
+    space.run("cache verify --repair").exits(4).says(&["left: ", "a run goes on"]);
     assert!(pack.exists());
     drop(running);
     space.run("cache verify --repair").success();
     assert!(!pack.exists());
+}
+
+fn readers_are_looked_for_when_a_run_has_ended() {
+    let space = filled();
+    spoil_gathered(&space);
+    let running = fs::File::options().write(true).open(space.path("cache/running")).unwrap();
+    running.lock_shared().unwrap();
+    space.run("cache verify --repair").exits(4).says(&["moved 1 blob", "left: ", "a run goes on"]);
+    drop(running);
+    space.run("cache verify --repair").success().says(&["gather", "scale[by=1], scale[by=2], scale[by=3]"]);
+    assert_eq!(space.run("run numbers.toml --json").success().tasks("ran"), TASKS);
+}
+
+/// A stage `big` whose output is a file of its own in the store, all of it the letter a.
+const BIG: &str = r#"
+[stage.big]
+command = ["sh", "-c", "{ echo letter; seq 20000 | sed 's/.*/a/'; } > $1", "sh", "{outputs.big}"]
+outputs = { big = "table" }
+"#;
+
+fn spoil_big(space: &Space) {
+    let blob = files(&space.path("cache/blobs")).into_iter().find(|path| fs::read(path).unwrap().starts_with(b"letter\na\n")).unwrap();
+    flip(&blob, "letter\n".len());
+}
+
+fn what_items_gave_of_damaged_bytes_is_made_again() {
+    let count = "{ echo others; tail -n +2 \"$3\" | grep -vc a; true; } > \"$2\"\n";
+    let space = crate::per_item::space(count, 2);
+    let text = space.read("x.toml").replace("out = \"images\"", "out = \"table\"").replace("offset = \"offset\"", "offset = \"big\"");
+    space.write("x.toml", text + BIG);
+    space.run("run x.toml").success();
+    spoil_big(&space);
+    space.write("tools/x.sh", format!("# Counts.\n{count}"));
+    space.run("run x.toml").success();
+    let counted = |to: &str| {
+        space.run(&format!("export x.toml copy {to}")).success();
+        let table = space.read(format!("{to}/out.tsv"));
+        table.lines().skip(1).map(|row| row.rsplit('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(counted("wrong"), ["1", "1"], "nobody has noticed yet");
+    space.run("cache verify --repair").success().says(&["what items gave is forgotten"]);
+    space.run("run x.toml").success();
+    assert_eq!(counted("right"), ["0", "0"]);
+    space.run("cache verify").success().says(&["all whole"]);
+}
+
+fn an_effect_is_not_repeated_for_what_it_read() {
+    let space = crate::effects::space();
+    space.replace("effects.toml", "inputs  = { rows = \"raw\" }\noutputs = { receipt", "inputs  = { rows = \"big\" }\noutputs = { receipt");
+    space.write("effects.toml", space.read("effects.toml") + BIG);
+    space.run("run effects.toml --effects").success();
+    spoil_big(&space);
+    space.run("cache verify --repair").success().says(&["the next run makes big again", "send acted on what is damaged", "--refresh send"]);
+    assert_eq!(space.run("run effects.toml --json").success().tasks("cached"), ["after", "beside", "big", "send"]);
+    assert_eq!(space.read("sent.log"), "sent\n");
 }
 
 fn an_index_is_made_anew() {
