@@ -26,8 +26,8 @@ pub(crate) fn check(checker: &mut Checker<'_, '_>, decl: &StageDecl<'_>, stage: 
                     Diagnostic::error(path.span(), "a published path is relative to the project root and stays inside it")
                 }
                 Misplaced::Dots => {
-                    let parts: Vec<&str> = text.split('/').filter(|part| *part != ".").collect();
-                    let dots = Diagnostic::error(path.span(), "a published path is named without `.`");
+                    let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+                    let dots = Diagnostic::error(path.span(), "a published path is named without `.` and `//`");
                     if parts.is_empty() { dots.help("name a file or a folder") } else { dots.help(format!("write `{}`", parts.join("/"))) }
                 }
             };
@@ -49,7 +49,7 @@ enum Misplaced {
 fn misplaced(path: &str) -> Option<Misplaced> {
     match path {
         _ if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") => Some(Misplaced::Outside),
-        _ if path.split('/').any(|part| part == ".") => Some(Misplaced::Dots),
+        _ if path.trim_end_matches('/').split('/').any(|part| matches!(part, "" | ".")) => Some(Misplaced::Dots),
         _ => None,
     }
 }
@@ -76,7 +76,7 @@ pub(crate) fn collisions(document: &Document<'_>, pipeline: &Pipeline, problems:
             if let Some(misplaced) = misplaced(&path) {
                 let what = match misplaced {
                     Misplaced::Outside => "which is outside the project root",
-                    Misplaced::Dots => "and a published path is named without `.`",
+                    Misplaced::Dots => "and a published path is named without `.` and `//`",
                 };
                 problems.push(Diagnostic::error(written.span(), format!("{} publishes `{path}`, {what}", task.title())));
                 continue;
@@ -151,7 +151,7 @@ fn is_source(document: &Document<'_>, source: &Source, path: &str, published: &P
 /// Whether a published path and a source's path or glob have files in common.
 fn overlaps(published: &str, source: &str) -> bool {
     let published: Vec<&str> = published.split('/').collect();
-    let source: Vec<&str> = source.trim_start_matches("./").trim_end_matches('/').split('/').collect();
+    let source: Vec<&str> = source.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     // Part by part; where either ends, the rest of the other lies inside it.
     for (part, pattern) in published.iter().zip(&source) {
         match *pattern {
@@ -188,6 +188,7 @@ mod tests {
     fn overlaps_are_seen_through_globs_and_folders() {
         assert!(overlaps("results/a.csv", "results/a.csv") && overlaps("results/a.csv", "results") && overlaps("data", "data/x"));
         assert!(overlaps("results/a.csv", "results/*.csv") && overlaps("results/deep/a.csv", "results/**/*.csv"));
+        assert!(overlaps("results/a.csv", "./results//a.csv") && overlaps("results/a.csv", "results/./"));
         assert!(!overlaps("results/a.png", "results/*.csv") && !overlaps("results/a.csv", "result") && !overlaps("a", "b"));
     }
 }

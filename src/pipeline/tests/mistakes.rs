@@ -101,8 +101,9 @@ fn a_published_path_with_a_dot_is_told_from_one_outside() {
         let problem = load(&text, KINDS, &Overlay::default()).problems.remove(0);
         (problem.message, problem.help.unwrap_or_default())
     };
-    let dots = "a published path is named without `.`";
+    let dots = "a published path is named without `.` and `//`";
     assert_eq!(published("./a/x.pt"), (dots.into(), "write `a/x.pt`".into()));
+    assert_eq!(published("a//x.pt"), (dots.into(), "write `a/x.pt`".into()));
     assert_eq!(published("../x.pt").0, "a published path is relative to the project root and stays inside it");
     let message = format!("train[backbone=a,region=.,seed=1] publishes `out/./1-a`, and {dots}");
     assert_eq!(published("out/{region}/{seed}-{backbone}").0, message);
