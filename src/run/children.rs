@@ -127,6 +127,9 @@ impl Children {
 
     /// To be told when a child has been waited for: its number may then belong to another process.
     pub(super) fn ended(&self, pid: u32) {
+        if let Some(live) = self.run.get().and_then(|run| run.live.as_ref()) {
+            live.ended(pid);
+        }
         let mut alive = self.lock();
         alive.pids.remove(&pid);
         if alive.pids.is_empty()

@@ -6,11 +6,11 @@
 use super::command::{Surroundings, misfit, run_once};
 use super::pool::{self, What};
 use super::task::{Job, Made};
-use crate::content::{FileRef, Tree};
+use crate::content::{FileRef, Quoting, Tree};
 use crate::pipeline::{Command as Stage, Output, Policy};
 use crate::stage::{Artifact, Aside, Each, Inputs, Item, Made as MadeItem, MapWork, Note, Part, Row, rows_of_index};
 use crate::table::Table;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
@@ -152,7 +152,12 @@ fn one_table(job: &Job, output: &Output, rows: Vec<Row>) -> Result<Tree> {
         let table = Table::from_tsv(&bytes).with_context(|| format!("item {}", row.item))?;
         let columns: Vec<String> = ["item", "subject", "session"].map(str::to_owned).into_iter().chain(table.columns).collect();
         let all = all.get_or_insert_with(|| Table::new(columns.iter().cloned()));
-        ensure!(all.columns == columns, "item {} gave other columns than the first: {}", row.item, columns[3..].join(", "));
+        if all.columns != columns {
+            // Without a header the first row stands in its place.
+            let other = format!("item {} gave other columns than the first", row.item);
+            let quoting = format!("{other}: {}", columns[3..].join(", "));
+            bail!(Quoting { quoting, without: format!("{other}: {} of them; the first had {}", columns.len() - 3, all.columns.len() - 3) });
+        }
         let of = |column: &str| row.values.get(column).unwrap_or_default().to_owned();
         let front = [row.item.clone(), of("subject"), of("session")];
         all.rows.extend(table.rows.into_iter().map(|values| front.iter().cloned().chain(values).collect()));

@@ -75,6 +75,12 @@ impl Loop<'_> {
         if self.is_an_effect_unasked_for(id) {
             return Ok(());
         }
+        // Of what was not cached this was asked before anything began.
+        let unmet = gone.as_ref().and_then(|_| self.resources.unmet(&self.planner.pipeline.tasks[id.0], self.options.cpu));
+        if let Some(unmet) = unmet {
+            self.fail(id, &anyhow::anyhow!(unmet), 0.0, None);
+            return Ok(());
+        }
         if let Some(first) = self.making.get(&key).filter(|first| **first != id) {
             // Of cells with equal keys one runs.
             let first = *first;

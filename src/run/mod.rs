@@ -61,6 +61,7 @@ use anyhow::{Context as _, Result};
 use children::Children;
 use queue::{Queue, Queued};
 use resources::{Resources, Room};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -179,6 +180,8 @@ struct Loop<'a> {
     summary: Summary,
     /// Test data that was met, by digest, and its name.
     met: BTreeMap<Digest, String>,
+    /// Threads that publish while tasks are at work; none where the system gives none.
+    apart: OnceCell<Option<rayon::ThreadPool>>,
 }
 
 /// More processors than these are a slip of the finger.
@@ -235,6 +238,7 @@ pub fn run<'a>(
         stopped: None,
         summary: Summary::default(),
         met: BTreeMap::new(),
+        apart: OnceCell::new(),
     };
     run.summary.run = run.journal.id().to_owned();
     let (sender, inbox) = channel();

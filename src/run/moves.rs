@@ -219,7 +219,13 @@ impl<'a> Loop<'a> {
         if ensure_allowed(root, what, &root.join(what.to)).is_ok() && self.planner.reads_people(id) {
             store.audit_once(&self.publication(what))?;
         }
-        publish(store, root, what, self.options.overwrite)
+        let put = || publish(store, root, what, self.options.overwrite);
+        if self.running == 0 {
+            return put();
+        }
+        // The pool may be at work on items that take long, and the loop waits for nothing of theirs.
+        let apart = self.apart.get_or_init(|| rayon::ThreadPoolBuilder::new().num_threads(2).build().ok());
+        apart.as_ref().map_or_else(put, |apart| apart.install(put))
     }
 
     fn tell_unpublished(&mut self, id: TaskId, path: &str, error: &anyhow::Error) {

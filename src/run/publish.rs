@@ -152,16 +152,20 @@ pub fn export(store: &Store, root: &Path, what: &Publication<'_>, to: &Path) -> 
     let put = Put::of(store);
     let copy =
         |(path, file): (&String, &FileRef)| put.blob(file, &place.join(path)).with_context(|| format!("cannot export {}", what.task));
-    let copied = what.tree.files.par_iter().try_for_each(copy).and_then(|()| match is_there {
-        true => Ok(()),
-        false => fs::rename(&place, to).with_context(|| format!("cannot make the folder {}", to.display())),
-    });
-    if let Err(error) = copied {
-        let _ = if is_there { empty(&place) } else { fs::remove_dir_all(&place) };
-        return Err(error);
-    }
     let files = what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file.digest)).collect();
-    put.bytes(&sidecar_of(what, files).to_bytes(), &Sidecar::path(to))
+    let beside = Sidecar::path(to);
+    // What it is stands there before it: a source without a word beside it is believed to be what the pipeline says.
+    let copied = what.tree.files.par_iter().try_for_each(copy).and_then(|()| put.bytes(&sidecar_of(what, files).to_bytes(), &beside));
+    let copied = copied.and_then(|()| match is_there {
+        true => Ok(()),
+        false => {
+            fs::rename(&place, to).inspect_err(|_| drop(fs::remove_file(&beside))).with_context(|| format!("cannot make {}", to.display()))
+        }
+    });
+    if copied.is_err() {
+        let _ = if is_there { empty(&place) } else { fs::remove_dir_all(&place) };
+    }
+    copied
 }
 
 /// Removes everything in a folder.
@@ -336,6 +340,11 @@ mod tests {
             export(&bench.store, root, &what, &root.join(to)).unwrap_err();
         }
         assert_eq!((bench.names("out"), bench.names("out/there")), (vec!["there".to_owned()], Vec::new()));
+        // Nor does anything where what it is cannot be said beside it.
+        fs::create_dir_all(root.join("out/new.tomograph.json/x")).unwrap();
+        let whole = bench.tree(&[("a", "1")]);
+        export(&bench.store, root, &Publication { tree: &whole, ..what }, &root.join("out/new")).unwrap_err();
+        assert_eq!(bench.names("out"), ["new.tomograph.json", "there"]);
         // Made again, it is put where it belongs.
         assert_eq!(bench.publish(&bench.tree(&[("x", &"7".repeat(20_000))]), false).unwrap(), Outcome::Written(1));
     }

@@ -13,12 +13,13 @@ use super::task::{Deadline, Job, Made};
 use super::threads::Threads;
 use super::{End, Message, Options, chosen, command, each, pool, torch, torch_items, whole};
 use crate::few::Few;
+use crate::panics::caught;
 use crate::pipeline::{Action, TaskId};
 use crate::plan::Planner;
 use crate::plan::reason::Reason;
 use crate::stage::{Coordinates, Inputs, Note, Work};
 use crate::store::{OutputRecord, Published, Record};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
@@ -62,7 +63,12 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
             let work = Carried { planner, options, id, children, sandboxes, cancelled, sender: &sender };
             let kept = AtomicU64::new(0);
             let (done, log) = match Log::begin(planner.store, &queued.key, queued.tries > 0) {
-                Ok(log) => (work.carry_out(&queued, inputs, slot.as_ref(), &log, &kept), log.path()),
+                // Whatever happens to this thread, the loop waits for its word.
+                Ok(log) => (
+                    caught(|| work.carry_out(&queued, inputs, slot.as_ref(), &log, &kept))
+                        .unwrap_or_else(|place| Err(anyhow!("a bug in tomograph, or a machine without room for a thread: {place}"))),
+                    log.path(),
+                ),
                 Err(error) => (Err(error), None),
             };
             let (result, items_ran) = match done {
@@ -155,7 +161,8 @@ impl Carried<'_, '_> {
         let mut made = Vec::with_capacity(parts.len());
         for (number, part) in parts.iter().enumerate() {
             job.note(Note::Progress { done: number as u64, of: parts.len() as u64, text: "parts".to_owned() });
-            let trees = match chosen::standing(store, &part.key())? {
+            // What is asked for again is made again, part by part.
+            let trees = match if job.anew { None } else { chosen::standing(store, &part.key())? } {
                 Some(trees) => trees,
                 None => {
                     let alone = Queued { key: part.key(), manifest: part.manifest.bytes(), reasons: Vec::new(), tries: 0, treated: 0 };

@@ -45,11 +45,15 @@ impl Loop<'_> {
     /// Ends the journal, and says what the run came to.
     pub(super) fn finish(mut self, started: Instant, spent: &children::Spent) -> Summary {
         // Queued are those that came to be ready after it had stopped.
-        for id in &self.planner.wanted {
-            if matches!(self.states[id.0], State::Wanted | State::Queued) {
-                self.skip(*id, "the run was stopped");
-            }
+        let is_open = |id: &&TaskId| matches!(self.states[id.0], State::Wanted | State::Queued);
+        let open: Vec<TaskId> = self.planner.wanted.iter().filter(is_open).copied().collect();
+        if let (None, Some(first)) = (self.stopped, open.first()) {
+            let title = self.title(*first);
+            self.trouble(&anyhow::anyhow!(
+                "{title} was neither run nor left out, though nothing stopped the run: this is a bug in tomograph"
+            ));
         }
+        open.into_iter().for_each(|id| self.skip(id, "the run was stopped"));
         match self.planner.tested(&self.met) {
             Ok(tested) => self.summary.tested = tested,
             Err(error) => self.trouble(&error),

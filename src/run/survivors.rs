@@ -1,8 +1,8 @@
 //! Ends what engines started that were killed: their guardian does so at once, and the next run before it starts anything, should the
 //! guardian have been killed too.
 //!
-//! A process is ended if it carries the name of the killed run in its environment, or is a recorded child or of its process group, by number
-//! and start time: numbers of processes are used again, but none that a group still has.
+//! A process is ended if it carries the name of the killed run in its environment, or is a recorded child that has not ended or of its process
+//! group, by number and start time: numbers of processes are used again, but none that a group still has.
 
 use crate::store::{Left, Process, Store, left_at};
 use anyhow::{Result, ensure};

@@ -99,6 +99,7 @@ pub(super) fn converse(
     command.env("MALLOC_MMAP_MAX_", "0").env("MALLOC_TRIM_THRESHOLD_", "1099511627776");
     // Single precision means single precision; tch cannot say so. No variable of the user's decides what a result is.
     command.env("NVIDIA_TF32_OVERRIDE", "0");
+    job.check()?;
     let begun = Instant::now();
     let mut child = children.start(command).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!("the program {} is missing; `make build` makes it", program.display()),
@@ -106,6 +107,10 @@ pub(super) fn converse(
     })?;
     let pid = child.id();
     children.note(pid);
+    if job.is_cancelled() {
+        // Since then all children were ended, perhaps before this one was among them.
+        end_group(pid);
+    }
     let stdout = child.stdout.take().context("the child has no output")?;
     let stdin = child.stdin.take();
     let (verdict, timed_out) = within(job.deadline, pid, || listen(job, BufReader::new(stdout), &|| children.ready(begun.elapsed()), item));

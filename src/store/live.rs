@@ -8,6 +8,7 @@ use crate::content::Digest;
 use anyhow::Result;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -24,6 +25,8 @@ enum Line {
         here: Digest,
     },
     Child(Started),
+    /// The child with this number has ended, and what was in its group: both numbers may be others' from now on.
+    Ended(u32),
 }
 
 /// A process that a run started; the leader of a group of its own.
@@ -38,6 +41,8 @@ pub struct Started {
 pub struct Live {
     path: PathBuf,
     file: Mutex<File>,
+    /// Children that are noted and have not ended.
+    noted: Mutex<BTreeSet<u32>>,
 }
 
 impl Live {
@@ -50,6 +55,14 @@ impl Live {
     pub fn note(&self, pid: u32) {
         if let Some(Process { start: at, .. }) = Process::of(&pid.to_string()) {
             let _ = write_line(&mut lock(&self.file), &Line::Child(Started { pid, at }));
+            lock(&self.noted).insert(pid);
+        }
+    }
+
+    /// To be told when a process has ended, and its group with it.
+    pub fn ended(&self, pid: u32) {
+        if lock(&self.noted).remove(&pid) {
+            let _ = write_line(&mut lock(&self.file), &Line::Ended(pid));
         }
     }
 }
@@ -128,7 +141,7 @@ impl Store {
                 rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
                 // Another run may have taken the file for a leftover until the lock was held.
                 if is_at(&file, &path) {
-                    let live = Live { path, file: Mutex::new(file) };
+                    let live = Live { path, file: Mutex::new(file), noted: Mutex::default() };
                     write_line(&mut lock(&live.file), &Line::At { host: host(), here: here() })?;
                     return Ok(live);
                 }
@@ -173,7 +186,14 @@ pub fn left_at(live: &Path) -> Option<Left> {
 }
 
 fn left_of(path: PathBuf, lines: &[Line]) -> Left {
-    let children = lines.iter().filter_map(|line| if let Line::Child(child) = line { Some(*child) } else { None }).collect();
+    let mut children: Vec<Started> = Vec::new();
+    for line in lines {
+        match line {
+            Line::At { .. } => {}
+            Line::Child(child) => children.push(*child),
+            Line::Ended(pid) => children.retain(|child| child.pid != *pid),
+        }
+    }
     let run = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Left { run, children, path, _lock: None }
 }
@@ -242,6 +262,8 @@ mod tests {
         let (_folder, store) = new_store();
         assert!(store.left_behind().unwrap().is_empty());
         let live = store.begin_live("one").unwrap().unwrap();
+        live.note(std::os::unix::process::parent_id());
+        live.ended(std::os::unix::process::parent_id());
         live.note(std::process::id());
         assert!(store.left_behind().unwrap().is_empty(), "it lives");
         // Killed: the lock is free, the file stays.

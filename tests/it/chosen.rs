@@ -44,4 +44,13 @@ fn a_list_is_done_part_by_part_and_each_part_is_cached_alone() {
     let output = space.run_args(&["run", PIPELINE, "--json"]).success();
     assert_eq!(output.tasks("ran"), [""; 0], "{}", output.text());
     assert!(output.tasks("cached").contains(&"alone".to_owned()), "{}", output.text());
+
+    // Asked for again, each part is made again: a program starts for each.
+    let output = space.run_args(&["run", PIPELINE, "--json", "--only", "test", "--again", "test"]).success();
+    assert_eq!(
+        (output.tasks("ran"), output.summary()["starts"]["count"].as_u64()),
+        (vec!["test".to_owned()], Some(2)),
+        "{}",
+        output.text()
+    );
 }

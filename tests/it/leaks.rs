@@ -183,7 +183,8 @@ fn nothing_of_people_is_told_where_things_go_wrong() {
     space.write("failing.toml", failing());
     let output = silent(&space, "run failing.toml --json").exits(1);
     let failed = output.tasks("failed");
-    let fail = ["exit", "signal", "memory", "rows", "column", "link", "bytes", "writes", "adds", "strict", "wrong-column", "stumbled"];
+    let fail =
+        ["exit", "signal", "memory", "rows", "column", "link", "bytes", "writes", "adds", "wide", "strict", "wrong-column", "stumbled"];
     let missing: Vec<&str> = fail.into_iter().filter(|task| !failed.contains(&(*task).to_owned())).collect();
     assert!(missing.is_empty(), "{missing:?} should have failed: the trial tries less than it says\n{}", output.text());
     fs::remove_file(space.path("people/pictures/zqcanary-new.png")).unwrap();

@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_task_that_fails_gives_its_device_back,
         needs_that_cannot_be_met_stop_the_run_before_it_starts,
         what_is_cached_needs_nothing,
+        what_is_made_again_needs_what_it_did,
         memory_of_running_tasks_stays_below_the_limit,
         a_task_with_more_threads_than_there_are_runs_alone,
         the_longest_path_starts_first,
@@ -125,6 +126,25 @@ fn what_is_cached_needs_nothing() {
     space.run("run work.toml").success();
     space.write("tomograph.local.toml", "[devices]\ngpus = []\n");
     assert_eq!(space.run("run work.toml --json").success().tasks("cached").len(), 2);
+}
+
+fn what_is_made_again_needs_what_it_did() {
+    let space = Space::new();
+    let text = |end: &str| {
+        format!(
+            "[pipeline]\nname = \"work\"\n[stage.a]\ncommand = [\"sh\", \"-c\", \"{{{{ echo h; seq 9999; }}}} > $0\", \"{{outputs.out}}\"]\n\
+             outputs = {{ out = \"table\" }}\nneeds = {{ memory = \"600MiB\" }}\n[stage.b]\ncommand = [\"tail\", \"-n\", \"{end}\", \"{{inputs.in}}\"]\n\
+             inputs = {{ in = \"a.out\" }}\noutputs = {{ out = \"files\" }}\n"
+        )
+    };
+    // `b` gives nothing: that it is reached is what is tried.
+    space.write(PIPELINE, text("1"));
+    space.write("tomograph.local.toml", "memory = \"1GiB\"\n");
+    space.run("run work.toml --only a").success();
+    space.write("tomograph.local.toml", "memory = \"500MiB\"\n");
+    std::fs::remove_dir_all(space.path("cache/blobs")).unwrap();
+    let output = space.run("run work.toml").exits(1);
+    output.says(&["failed: a: stage `a` needs 600 MiB of memory", "1 failed, 1 skipped"]);
 }
 
 fn memory_of_running_tasks_stays_below_the_limit() {
