@@ -133,7 +133,7 @@ fn arrays(space: &Space) {
     write("role.json", b"{\"role\": \"train\", \"classes\": [\"ill\", \"well\"], \"labels\": \"ZQCANARY^JANE\"}".to_vec());
 }
 
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     // Says all it sees, and how far it is in the same words.
     (
         "says.sh",
@@ -147,6 +147,8 @@ const SCRIPTS: [(&str, &str); 5] = [
         "sh tools/says.sh \"$1\"; printf '{\"role\":\"test\",\"n\":9,\"classes\":[\"ill\",\"well\"],\"metrics\":[{\"name\":\"auc\",\"value\":0.5}]}' > \"$2\"\n",
     ),
     ("item.sh", "cat \"$1\" >&2; echo ZQCANARY^JANE; cp \"$1\" \"$2\"\n"),
+    // No header, or another one for each item.
+    ("wide.sh", "{ printf 'ZQCANARY-%s\\n' $(cksum < \"$1\" | cut -c1-5); echo 1; } > \"$2\"\n"),
     // `$3` says how it goes wrong.
     (
         "fails.sh",
@@ -271,8 +273,8 @@ kind   = "dicom.import"
 inputs = { files = "pacs" }
 
 [stage.wide]
-command = ["sh", "-c", "{{ printf 'ZQCANARY-%s\\n' $(cksum < $0 | cut -c1-5); echo 1; }} > $1", "{inputs.images}", "{outputs.made}"]
-inputs  = { images = "small" }
+command = ["sh", "tools/wide.sh", "{inputs.images}", "{outputs.made}"]
+inputs  = { images = "images" }
 outputs = { made = "table" }
 map     = "images"
 
