@@ -58,7 +58,7 @@ pub(super) fn graph(args: &GraphArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let sources = project.pipeline.sources.len();
     let planned = project.planner(&only, &hashing(false)).and_then(|planner| {
         let levels: Vec<Option<Level>> = (0..sources).map(|number| planner.found_level(SourceId(number))).collect();
-        Ok((crate::run::plan(&planner, &BTreeSet::new(), &decisions)?.0, levels))
+        Ok((crate::run::plan(&planner, &BTreeSet::new(), args.selection.is_whole(), &decisions)?.0, levels))
     });
     let (plan, levels) = match planned {
         Ok((plan, levels)) => (Ok(plan), levels),

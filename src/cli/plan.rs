@@ -72,7 +72,7 @@ pub(super) fn plan(args: &PlanArgs, kinds: &'static [Kind]) -> Result<Exit> {
     }
     across::warn(&project, &planner, args.json)?;
     let with = effects(&project, &planner, args.effects, &args.selection.only)?;
-    let (plan, outcomes) = crate::run::plan(&planner, &with, &decisions(&project.root)?)?;
+    let (plan, outcomes) = crate::run::plan(&planner, &with, args.selection.is_whole(), &decisions(&project.root)?)?;
     let details = Details::of(&project, &planner, &plan, &outcomes)?;
     let all_cached = plan.iter().all(|(_, state)| matches!(state, State::Cached));
     if reveals {

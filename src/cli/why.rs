@@ -43,7 +43,7 @@ pub(super) fn why(args: &WhyArgs, kinds: &'static [Kind]) -> Result<Exit> {
     let mut planner = project.planner(&tasks, &hashing(args.json))?;
     planner.reveals = reveals;
     let decisions = super::quarantine::decisions(&project.root)?;
-    let (states, outcomes) = crate::run::plan(&planner, &BTreeSet::new(), &decisions)?;
+    let (states, outcomes) = crate::run::plan(&planner, &BTreeSet::new(), true, &decisions)?;
     let states: BTreeMap<TaskId, State> = states.into_iter().collect();
     let cached = tasks.iter().any(|id| matches!(states.get(id), Some(State::Cached)));
     let accepted = if cached { accepted(&project, &tasks, args.json)? } else { BTreeMap::new() };

@@ -21,7 +21,7 @@ mod tested;
 pub use explain::stored_manifest;
 pub use levels::{REMEDY, as_written, levels};
 pub use sidecar::{Said, Sidecar};
-pub use states::States;
+pub use states::{Fate, States};
 pub use tested::Tested;
 
 use crate::content::{Digest, Level, Tree};

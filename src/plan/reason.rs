@@ -23,6 +23,8 @@ pub enum Reason {
     Parts { path: String, first: String, others: usize, became: Became },
     /// The result is known but its bytes are gone, and something needs them.
     Gone { needed_by: String },
+    /// The result is known but its bytes are gone, and it is to be published.
+    GoneToPublish,
     /// The difference is to another task's last record, since this one never ran.
     ComparedWith(String),
     /// The user wants it again although it is known.
@@ -59,6 +61,7 @@ impl fmt::Display for Reason {
                 }
             }
             Self::Gone { needed_by } => write!(f, "its result is gone from the store and {needed_by} needs it"),
+            Self::GoneToPublish => f.write_str("its result is gone from the store and publishing needs it"),
             Self::Again => f.write_str("asked for with --again"),
             Self::ComparedWith(task) => write!(f, "never ran; compared with {task}"),
         }

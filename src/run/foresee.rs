@@ -3,22 +3,42 @@
 use super::failure::{Quarantined, class, told};
 use super::items::Items;
 use super::pool::{What, whole_ports};
+use super::publish::to_publish;
 use super::quarantine::{Decisions, judge};
 use crate::content::Tree;
 use crate::pipeline::{Action, Edge, Origin, TaskId};
-use crate::plan::{Judgement, Outcome, Planner, States};
+use crate::plan::{Fate, Judgement, Known, Outcome, Planner, States};
 use crate::stage::{Coordinates, Inputs, Item, Part, Work, rows_of_index};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What would run, with these effects; of what is cached, quarantine is judged as [`run`](super::run) judges it.
-pub fn plan(planner: &Planner, effects: &BTreeSet<TaskId>, decisions: &Decisions) -> Result<(States, Vec<Outcome>)> {
+/// What would run, with these effects, and `publish` what the stages say; of what is cached, quarantine is judged as [`run`](super::run)
+/// judges it, and so is what is to be published.
+pub fn plan(planner: &Planner, effects: &BTreeSet<TaskId>, publish: bool, decisions: &Decisions) -> Result<(States, Vec<Outcome>)> {
     planner.plan(effects, &|id, known, outcomes| {
-        let error = judge(planner, id, &known.record, outcomes, decisions)?.error.map(Quarantined);
-        let told = |error: anyhow::Error| (told(&error, planner.takes_people(id)), class(&error));
-        Ok(error.map(|error| told(error.into())))
+        let fails = |error: &anyhow::Error| Fate::Fails(told(error, planner.takes_people(id)), class(error));
+        if let Some(error) = judge(planner, id, &known.record, outcomes, decisions)?.error {
+            return Ok(fails(&Quarantined(error).into()));
+        }
+        match if publish { is_gone_to_publish(planner, id, known) } else { Ok(false) } {
+            Ok(true) => Ok(Fate::Gone),
+            Ok(false) => Ok(Fate::Stands),
+            Err(error) if super::is_damage(&error) => Err(error),
+            Err(error) => Ok(fails(&error)),
+        }
     })
+}
+
+/// Whether a cached result must be made again to be published.
+fn is_gone_to_publish(planner: &Planner, id: TaskId, known: &Known) -> Result<bool> {
+    for (port, path) in &planner.pipeline.tasks[id.0].publish {
+        // Files of others are refused, as they are without `--overwrite`.
+        if to_publish(planner, id, known, (port, path), false)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The items that a task takes in, with their files and rows; none where it does not work item by item, or something that it takes is gone.

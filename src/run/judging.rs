@@ -89,7 +89,7 @@ impl Loop<'_> {
             return Ok(());
         }
         let reasons = match gone {
-            Some(needed_by) => vec![Reason::Gone { needed_by }],
+            Some(reason) => vec![reason],
             None if self.again.standing.contains_key(&id) => vec![Reason::Again],
             None => self.planner.reasons(id, &manifest)?,
         };

@@ -54,6 +54,7 @@ pub use survivors::end_after;
 
 use crate::content::Digest;
 use crate::pipeline::TaskId;
+use crate::plan::reason::Reason;
 use crate::plan::{Known, Outcome, Planner};
 use crate::stage::Note;
 use crate::store::{Record, RunLog};
@@ -159,8 +160,8 @@ struct Loop<'a> {
     queue: Queue,
     /// Key → the task that is making it.
     making: HashMap<Digest, TaskId>,
-    /// Cached results whose bytes are gone and needed.
-    revived: BTreeMap<TaskId, String>,
+    /// Cached results whose bytes are gone and needed, with what for.
+    revived: BTreeMap<TaskId, Reason>,
     /// What stood for tasks that run again, and what the comparison came to.
     again: again::Again,
     /// Key and reasons of a task that has just ended, for the journal.

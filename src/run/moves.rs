@@ -2,12 +2,13 @@
 //!
 //! Part of the loop in `run`: decides, but carries nothing out.
 
-use super::publish::{Outcome as Put, Publication, ensure_allowed, publish};
+use super::publish::{Outcome as Put, Publication, ensure_allowed, publish, to_publish};
 use super::resources::Dimensions;
 use super::start::Starter;
 use super::{Ended, Event, Loop, State};
 use crate::content::{Digest, Tree};
 use crate::pipeline::{Edge, Origin, TaskId};
+use crate::plan::reason::Reason;
 use crate::plan::{Known, Outcome};
 use crate::stage::{Coordinates, Inputs, Part};
 use crate::store::Act;
@@ -133,13 +134,19 @@ impl<'a> Loop<'a> {
 
     /// Cached results whose bytes are gone are made again, since `id` needs them (DESIGN rule 6).
     fn revive(&mut self, id: TaskId, needs: &[TaskId]) {
-        self.waiting[id.0].extend(needs);
-        for need in needs {
+        // One that has failed or waits, since another needed it, is not made, and releases nothing any more.
+        let has_ended = |need: &TaskId| matches!(self.states[need.0], State::Failed | State::Skipped | State::Waiting);
+        let open: Vec<TaskId> = needs.iter().copied().filter(|need| !has_ended(need)).collect();
+        self.waiting[id.0].extend(&open);
+        if open.is_empty() {
+            self.ready.push_back(id);
+        }
+        for need in &open {
             if self.states[need.0] == State::Done {
                 self.states[need.0] = State::Wanted;
                 self.summary.cached = self.summary.cached.saturating_sub(1);
                 (self.watch)(Event::Revived);
-                self.revived.insert(*need, self.title(id));
+                self.revived.insert(*need, Reason::Gone { needed_by: self.title(id) });
                 self.ready.push_back(*need);
             }
         }
@@ -197,16 +204,14 @@ impl<'a> Loop<'a> {
             return Ok(Published::Done);
         }
         for (port, path) in &task.publish {
-            let output = known.output(port)?;
-            let Some(tree) = self.planner.store.tree(&output.manifest, self.planner.level(id))? else { return Ok(Published::Gone) };
+            let look = || to_publish(self.planner, id, known, (port, path), self.options.overwrite);
+            let Some(tree) = look()? else { return Ok(Published::Gone) };
             let what = Publication { task: &task.title(), kind: &known.record.kind, key: &known.key, port, tree: &tree, to: path };
             match self.publish_one(id, &what) {
                 Ok(Put::Unchanged) => {}
                 Ok(Put::Written(_)) => (self.watch)(Event::Published { path: path.clone() }),
                 // Collected since it was looked at: no journal had named it yet.
-                Err(error) if !super::is_damage(&error) && self.planner.store.tree(&output.manifest, output.level)?.is_none() => {
-                    return Ok(Published::Gone);
-                }
+                Err(error) if !super::is_damage(&error) && look()?.is_none() => return Ok(Published::Gone),
                 Err(error) => self.tell_unpublished(id, path, &error),
             }
         }

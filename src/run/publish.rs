@@ -5,7 +5,8 @@
 
 use super::sidecar::{Put, sidecar_of};
 use crate::content::{Digest, FileRef, Level, Tree};
-use crate::plan::{REMEDY, Sidecar};
+use crate::pipeline::TaskId;
+use crate::plan::{Known, Planner, REMEDY, Sidecar};
 use crate::store::Store;
 use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
@@ -40,44 +41,43 @@ pub enum Outcome {
     Written(usize),
 }
 
+/// A known output, by its port and where it goes, as publishing needs it; none where its bytes are gone and some are to be written.
+pub(super) fn to_publish(planner: &Planner, id: TaskId, known: &Known, (port, to): (&str, &str), overwrite: bool) -> Result<Option<Tree>> {
+    let (manifest, level) = (known.output(port)?.manifest, planner.level(id));
+    if let Some(tree) = planner.store.tree(&manifest, level)? {
+        return Ok(Some(tree));
+    }
+    let Some(tree) = planner.store.listed_tree(&manifest, level)? else { return Ok(None) };
+    let task = planner.pipeline.tasks[id.0].title();
+    let what = Publication { task: &task, kind: &known.record.kind, key: &known.key, port, tree: &tree, to };
+    // What stands there is not written again, and what is refused is not written at all.
+    let writes = compare(planner.store, &planner.root, &what, overwrite).is_ok_and(|differing| !differing.write.is_empty());
+    Ok((!writes).then_some(tree))
+}
+
+/// Where an output goes, and what is not yet there as it is wanted.
+struct Differing<'a> {
+    to: PathBuf,
+    folder: PathBuf,
+    wanted: BTreeMap<String, &'a FileRef>,
+    write: Vec<(String, &'a FileRef)>,
+    /// Files that we published and that are no longer wanted.
+    stale: Vec<String>,
+    /// Those of ours that stand there, with their digests.
+    ours: BTreeMap<String, Digest>,
+}
+
 /// Puts an output where people want it. A missing or older file is put back; one whose content we did not publish is an
 /// error unless `overwrite`, and then nothing is touched. Of a folder, files that we published and that are no longer in it
 /// are taken away; files of others stay.
 pub fn publish(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bool) -> Result<Outcome> {
-    let to = root.join(what.to);
-    ensure_allowed(root, what, &to)?;
-    ensure!(!to.starts_with(store.root()), "that is inside the store {}", store.root().display());
-    let folder = to.parent().context("a file needs a name")?.to_owned();
-    let name = to.file_name().and_then(|name| name.to_str()).context("a file needs a name")?;
-    let wanted: BTreeMap<String, &FileRef> = match what.tree.files.len() {
-        1 => what.tree.files.values().map(|file| (name.to_owned(), file)).collect(),
-        _ => what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file)).collect(),
-    };
+    let Differing { to, folder, wanted, write, stale, ours } = compare(store, root, what, overwrite)?;
     let beside = Sidecar::path(&to);
-    let known = Sidecar::read(&beside);
-    let there = look(store, &folder, name, &wanted, known.as_ref())?;
-
-    let is_ours = |path: &str, digest: &Digest| known.as_ref().is_some_and(|known| known.lists(path, digest));
-    let (mut write, mut foreign) = (Vec::new(), Vec::new());
-    for (path, file) in &wanted {
-        match there.get(path) {
-            Some(digest) if *digest == file.digest => {}
-            Some(digest) if !is_ours(path, digest) && !overwrite => foreign.push(path.as_str()),
-            _ => write.push((path.as_str(), *file)),
-        }
-    }
-    if let Some(first) = foreign.first() {
-        let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
-        bail!("{}{more} has content that was not published from here: move it away, or say --overwrite", folder.join(first).display());
-    }
-    let stale: Vec<String> =
-        there.iter().filter(|(path, digest)| !wanted.contains_key(*path) && is_ours(path, digest)).map(|(path, _)| path.clone()).collect();
-
     let mut sidecar = sidecar_of(what, wanted.iter().map(|(path, file)| (path.clone(), file.digest)).collect());
     let put = Put::of(store);
     if !(write.is_empty() && stale.is_empty()) {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        sidecar.replaces = there.into_iter().filter(|(path, digest)| is_ours(path, digest)).collect();
+        sidecar.replaces = ours;
         put.bytes(&sidecar.to_bytes(), &beside)?;
         for path in &stale {
             take_away(&folder, path)?;
@@ -94,6 +94,38 @@ pub fn publish(store: &Store, root: &Path, what: &Publication<'_>, overwrite: bo
     }
     let changed = write.len() + stale.len();
     Ok(if changed == 0 { Outcome::Unchanged } else { Outcome::Written(changed) })
+}
+
+/// What publishing would write and take away; an error where it is refused. Touches nothing.
+fn compare<'a>(store: &Store, root: &Path, what: &Publication<'a>, overwrite: bool) -> Result<Differing<'a>> {
+    let to = root.join(what.to);
+    ensure_allowed(root, what, &to)?;
+    ensure!(!to.starts_with(store.root()), "that is inside the store {}", store.root().display());
+    let folder = to.parent().context("a file needs a name")?.to_owned();
+    let name = to.file_name().and_then(|name| name.to_str()).context("a file needs a name")?;
+    let wanted: BTreeMap<String, &FileRef> = match what.tree.files.len() {
+        1 => what.tree.files.values().map(|file| (name.to_owned(), file)).collect(),
+        _ => what.tree.files.iter().map(|(path, file)| (format!("{name}/{path}"), file)).collect(),
+    };
+    let known = Sidecar::read(&Sidecar::path(&to));
+    let there = look(store, &folder, name, &wanted, known.as_ref())?;
+
+    let is_ours = |path: &str, digest: &Digest| known.as_ref().is_some_and(|known| known.lists(path, digest));
+    let (mut write, mut foreign) = (Vec::new(), Vec::new());
+    for (path, file) in &wanted {
+        match there.get(path) {
+            Some(digest) if *digest == file.digest => {}
+            Some(digest) if !is_ours(path, digest) && !overwrite => foreign.push(path.as_str()),
+            _ => write.push((path.clone(), *file)),
+        }
+    }
+    if let Some(first) = foreign.first() {
+        let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
+        bail!("{}{more} has content that was not published from here: move it away, or say --overwrite", folder.join(first).display());
+    }
+    let ours: BTreeMap<String, Digest> = there.into_iter().filter(|(path, digest)| is_ours(path, digest)).collect();
+    let stale = ours.keys().filter(|path| !wanted.contains_key(*path)).cloned().collect();
+    Ok(Differing { to, folder, wanted, write, stale, ours })
 }
 
 /// Digests of the files that stand where ours go, or went.

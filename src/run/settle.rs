@@ -7,6 +7,7 @@ use super::quarantine::judge;
 use super::{Ended, Event, Loop, State};
 use crate::content::Digest;
 use crate::pipeline::TaskId;
+use crate::plan::reason::Reason;
 use crate::plan::{Known, Outcome};
 use crate::store::RunTask;
 use anyhow::{Result, bail};
@@ -33,9 +34,9 @@ impl Loop<'_> {
         }
         match self.publish(id, &known) {
             Ok(Published::Done) => {}
-            // A cached result that is to be published, and whose bytes are gone, is made again.
+            // A cached result that is to be published, and whose bytes that takes are gone, is made again.
             Ok(Published::Gone) if ended == Ended::Cached => {
-                self.revived.insert(id, "publishing it".to_owned());
+                self.revived.insert(id, Reason::GoneToPublish);
                 self.outcomes[id.0] = Outcome::Known(Box::new(known));
                 self.ready.push_back(id);
                 return Ok(());

@@ -25,11 +25,17 @@ impl Store {
         self.tree_where(manifest, level, &|place, size| self.hold.keep(place, size))
     }
 
-    fn tree_where(&self, manifest: &Digest, level: Level, is_there: &(dyn Fn(&Path, u64) -> bool + Sync)) -> Result<Option<Tree>> {
+    /// The tree of a manifest, whether or not its blobs are there, and so without places; none where the manifest is gone.
+    pub fn listed_tree(&self, manifest: &Digest, level: Level) -> Result<Option<Tree>> {
         let Some(bytes) = self.read_blob(manifest)? else { return Ok(None) };
-        let Some(mut tree) = Tree::from_manifest(&bytes, level) else {
-            bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() });
-        };
+        match Tree::from_manifest(&bytes, level) {
+            Some(tree) => Ok(Some(tree)),
+            None => bail!(Damaged { path: self.blob(manifest), what: "is not a manifest".to_owned() }),
+        }
+    }
+
+    fn tree_where(&self, manifest: &Digest, level: Level, is_there: &(dyn Fn(&Path, u64) -> bool + Sync)) -> Result<Option<Tree>> {
+        let Some(mut tree) = self.listed_tree(manifest, level)? else { return Ok(None) };
         let wanted: Vec<(Digest, u64)> = tree.files.values().map(|file| (file.digest, file.size)).collect();
         for (file, place) in tree.files.values_mut().zip(self.places_where(&wanted, is_there)?) {
             let Some(place) = place else { return Ok(None) };

@@ -4,7 +4,6 @@ use crate::numbers::ran;
 use crate::space::Space;
 use crate::study::png;
 use libtest_mimic::Trial;
-use std::fs;
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -66,8 +65,7 @@ fn what_is_made_again_and_comes_out_otherwise_is_said() {
     space.write("hidden.txt", "1\n");
     space.replace("tools/gather.sh", "*.txt;", "*.txt hidden.txt; seq 9500 | sed 's/.*/0/';");
     space.run("run numbers.toml").success();
-    let folders = fs::read_dir(space.path("cache/blobs")).unwrap().map(|folder| folder.unwrap().path());
-    folders.for_each(|folder| fs::remove_dir_all(folder).unwrap());
+    space.lose_large_blobs();
     space.write("hidden.txt", "2\n");
     assert_eq!(space.run("run numbers.toml --json").success().tasks("ran"), [""; 0], "nobody needs it");
     space.replace("tools/scale.sh", "awk", "true; awk");

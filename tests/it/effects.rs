@@ -11,6 +11,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         only_and_again_name_effects,
         a_kind_says_for_itself_whether_it_is_one,
         a_plan_says_what_an_effect_acts_through_and_brought_last,
+        an_effect_whose_result_is_gone_waits,
+        what_starts_after_an_effect_began_to_wait_waits_too,
     ]
 }
 
@@ -134,4 +136,62 @@ fn a_plan_says_what_an_effect_acts_through_and_brought_last() {
     let effect = &plan.iter().find(|one| one["task"] == "send").unwrap()["effect"];
     assert_eq!((&effect["last"]["counts"]["receipt"], effect["target"].is_string()), (&"2 rows".into(), true), "{effect}");
     assert_eq!(sent(&space), 2, "plan never acts");
+}
+
+fn all(tasks: &[&str]) -> Vec<String> {
+    tasks.iter().map(|task| (*task).to_owned()).collect()
+}
+
+/// The effect has run, and what it brought is a blob of its own, and gone.
+fn gone(space: &Space) {
+    space.write("answer.tsv", "state\n".to_owned() + &"stored\n".repeat(4000));
+    space.run("run effects.toml --effects").success();
+    space.lose_large_blobs();
+}
+
+fn an_effect_whose_result_is_gone_waits() {
+    let space = space();
+    // Each gives other bytes than what it takes: else making one brings back all.
+    let after = "[\"sh\", \"-c\", \"sed p $0 > $1\", \"{inputs.receipt}\", \"{outputs.table}\"]";
+    space.replace("effects.toml", "[\"cp\", \"{inputs.receipt}\", \"{outputs.table}\"]", after);
+    let last = "\n[stage.last]\ncommand = [\"sh\", \"-c\", \"sed s/stored/told/ $0 > $1\", \"{inputs.table}\", \"{outputs.table}\"]\n\
+                inputs = { table = \"after\" }\noutputs = { table = \"table\" }\npublish = { table = \"results/last.tsv\" }\n";
+    space.write("effects.toml", space.read("effects.toml") + last);
+    gone(&space);
+    space.run("plan effects.toml").success().says(&["4 cached, 0 will run"]);
+    let waits = || {
+        let closing = "1 cached, 0 will run, 0 decided later, 3 waiting for an effect (--effects, or --only with its name, runs it)";
+        let reason = "its result is gone from the store and after needs it";
+        space.run("plan effects.toml").success().says(&["it acts on the world", reason, "for send", closing]);
+        let output = space.run("run effects.toml --json").success();
+        assert_eq!((output.tasks("cached"), output.tasks("waiting")), (all(&["beside"]), all(&["after", "last", "send"])));
+        assert_eq!(sent(&space), 1);
+    };
+    let text = space.read("effects.toml");
+    space.replace("effects.toml", "sed p ", "sed  p ");
+    waits();
+    // Nothing is edited, but to be published anew, and all that it is made of is gone.
+    space.write("effects.toml", text);
+    std::fs::remove_file(space.path("results/last.tsv")).unwrap();
+    waits();
+    space.run("plan effects.toml --effects").success().says(&["1 cached, 3 will run, 0 decided later\n"]);
+    let output = space.run("run effects.toml --effects --json").success();
+    assert_eq!((output.tasks("ran"), sent(&space)), (all(&["after", "last", "send"]), 2));
+}
+
+fn what_starts_after_an_effect_began_to_wait_waits_too() {
+    let space = space();
+    // By how long they took: `after` is looked at first, `beside` takes its room, and `late` comes when that is done.
+    space.replace("effects.toml", "[\"cp\", \"{inputs.receipt}\"", "[\"sh\", \"-c\", \"sleep 0.6; cp $0 $1\", \"{inputs.receipt}\"");
+    space.replace("effects.toml", "[\"cp\", \"{inputs.rows}\"", "[\"sh\", \"-c\", \"sleep 0.3; cp $0 $1\", \"{inputs.rows}\"");
+    let late = "\n[stage.late]\ncommand = [\"cp\", \"{inputs.receipt}\", \"{outputs.table}\"]\ninputs = { receipt = \"send\" }\n\
+                outputs = { table = \"table\" }\n";
+    space.write("effects.toml", space.read("effects.toml") + late);
+    gone(&space);
+    for edited in ["[\"sh\", \"-c\", \"sleep 0.6", "[\"sh\", \"-c\", \"sleep 0.3", "[\"cp\", \"{inputs.receipt}\""] {
+        space.replace("effects.toml", edited, &edited.replace('[', "[\"env\", "));
+    }
+    space.run("plan effects.toml").success().says(&["0 cached, 1 will run, 0 decided later, 3 waiting"]);
+    let output = space.run("run effects.toml --json -j 1").success();
+    assert_eq!((output.tasks("waiting"), output.tasks("ran")), (all(&["after", "late", "send"]), all(&["beside"])), "{}", output.text());
 }

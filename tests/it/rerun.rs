@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         only_runs_what_is_named_and_needed,
         a_deleted_publication_is_put_back,
         a_refused_publication_stops_nothing,
+        what_is_published_and_gone_is_made_again_where_it_is_needed,
         a_renamed_stage_runs_nothing,
         a_copied_project_runs_nothing,
         another_working_folder_runs_nothing,
@@ -188,6 +189,40 @@ fn a_refused_publication_stops_nothing() {
         space.run("history numbers.toml").success().says(&[&format!("5 {outcome}, 1 not published")]);
     }
     assert_eq!((space.read("results/all.tsv").as_str(), space.read("results/total.tsv").as_str()), ("mine\n", "sum\n252\n"));
+}
+
+fn what_is_published_and_gone_is_made_again_where_it_is_needed() {
+    let space = space();
+    let code = "code    = [\"tools/gather.sh\"]";
+    space.replace(PIPELINE, code, &format!("{code}\npublish = {{ table = \"results/all.tsv\" }}"));
+    // So long that it is a blob of its own.
+    space.replace("tools/gather.sh", "*.txt;", "*.txt; seq 9500 | sed 's/.*/0/';");
+    let (all, beside) = (space.path("results/all.tsv"), space.path("results/all.tsv.tomograph.json"));
+    space.run("run numbers.toml").success();
+    let published = fs::read(&all).unwrap();
+    ran(&space);
+
+    space.lose_large_blobs();
+    for lost in [None, Some(&beside)] {
+        lost.into_iter().for_each(|path| fs::remove_file(path).unwrap());
+        space.run("plan numbers.toml").success().says(&["5 cached, 0 will run"]);
+        assert_eq!(run(&space), [""; 0], "what stands there needs no bytes");
+        assert!(fs::read(&all).unwrap() == published && beside.is_file());
+    }
+    // What would be refused is not made for that.
+    space.write("results/all.tsv", "mine\n");
+    space.run("plan numbers.toml").success().says(&["5 cached, 0 will run"]);
+    let output = space.run("run numbers.toml --json").exits(1).says(&["--overwrite"]);
+    assert_eq!((output.tasks("cached").len(), space.read("results/all.tsv").as_str()), (5, "mine\n"));
+
+    fs::remove_file(&all).unwrap();
+    let reason = "its result is gone from the store and publishing needs it";
+    space.run("plan numbers.toml").success().says(&[reason, "0 cached, 1 will run, 4 decided later"]);
+    space.run("why numbers.toml gather").success().says(&[reason]);
+    space.run("plan numbers.toml --only gather").success().says(&["1 cached, 0 will run"]);
+    assert_eq!(space.run("run numbers.toml --only gather --json").success().tasks("cached"), ["gather"]);
+    assert_eq!(run(&space), ["gather"]);
+    assert!(fs::read(&all).unwrap() == published);
 }
 
 fn a_renamed_stage_runs_nothing() {

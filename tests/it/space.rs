@@ -67,6 +67,12 @@ impl Space {
         self.write(path, text.replacen(from, to, 1));
     }
 
+    /// Removes the blobs that are files of their own.
+    pub(crate) fn lose_large_blobs(&self) {
+        let folders = fs::read_dir(self.path("cache/blobs")).unwrap().map(|folder| folder.unwrap().path());
+        folders.for_each(|folder| fs::remove_dir_all(folder).unwrap());
+    }
+
     /// A command in the project's folder, in the environment of a space.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
