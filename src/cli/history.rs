@@ -2,7 +2,7 @@
 
 use super::exit::{Exit, Wrong, print};
 use super::grid::{duration, grid};
-use super::project::{path_of, store_of};
+use super::project::store_of;
 use super::show::moment;
 use crate::store::{NamedRun, Run, Store};
 use anyhow::Result;
@@ -46,8 +46,8 @@ pub(super) struct HistoryArgs {
 }
 
 pub(super) fn history(args: &HistoryArgs) -> Result<Exit> {
-    let Some((store, pipeline_id)) = store_of(&args.pipeline)? else { return nothing(args) };
-    let of = Runs { store: &store, pipeline_id: &pipeline_id };
+    let Some((store, pipeline_id, path)) = store_of(&args.pipeline)? else { return nothing(args) };
+    let of = Runs { store: &store, pipeline_id: &pipeline_id, path: &path };
     if let Some(name) = &args.forget {
         let name = name.trim_start_matches('@');
         if !store.forget_name(&pipeline_id, name)? {
@@ -175,6 +175,8 @@ pub(super) fn overrides(about: &Value) -> Vec<String> {
 pub(super) struct Runs<'s> {
     pub(super) store: &'s Store,
     pub(super) pipeline_id: &'s str,
+    /// Path of the file, relative to the project's root.
+    pub(super) path: &'s str,
 }
 
 impl Runs<'_> {
@@ -234,12 +236,12 @@ impl Runs<'_> {
         let Some(mut texts) = self.store.texts_of_run(run)? else {
             return Err(Wrong(format!("the text of run {} is not in the store, as of runs under earlier versions", run.id)).into());
         };
-        let own = texts.remove(path_of(self.pipeline_id)).unwrap_or_default();
+        let own = texts.remove(self.path).unwrap_or_default();
         if texts.is_empty() {
             return Ok(own);
         }
         let others = texts.iter().map(|(path, text)| (path.as_str(), text));
-        let all = std::iter::once((path_of(self.pipeline_id), &own)).chain(others);
+        let all = std::iter::once((self.path, &own)).chain(others);
         Ok(all.map(|(path, text)| format!("# ==== {path}\n{}\n", text.trim_end())).collect::<Vec<_>>().join("\n"))
     }
 }

@@ -4,7 +4,7 @@
 //! in the pipeline as it stands.
 
 use super::exit::remark;
-use super::project::{Project, Selection, path_of};
+use super::project::{Project, Selection};
 use super::results::{Standing, levels_now};
 use crate::content::{Digest, Level};
 use crate::pipeline::{Files, Pipeline, Source, TaskId, load};
@@ -62,13 +62,13 @@ impl<'p> Past<'p> {
         let Some(then) = &self.then else { return levels_now(self.project, tasks) };
         let now = &self.project.pipeline;
         let sources = raised(then, now);
-        let raised = levels(then, &|id| sources[id.0]);
+        let least = levels(then, &|id| sources[id.0]);
         let titles: BTreeMap<String, TaskId> = now.tasks.iter().enumerate().map(|(at, task)| (task.title(), TaskId(at))).collect();
         let still: Vec<Option<TaskId>> = tasks.iter().map(|id| titles.get(&then.tasks[id.0].title()).copied()).collect();
         let known: Vec<TaskId> = still.iter().flatten().copied().collect();
         let mut known = if known.is_empty() { Vec::new() } else { levels_now(self.project, &known)? }.into_iter();
         let level =
-            |(id, still): (&TaskId, &Option<TaskId>)| still.and_then(|_| known.next()).map_or(raised[id.0], |now| now.max(raised[id.0]));
+            |(id, still): (&TaskId, &Option<TaskId>)| still.and_then(|_| known.next()).map_or(least[id.0], |now| now.max(least[id.0]));
         Ok(tasks.iter().zip(&still).map(level).collect())
     }
 }
@@ -112,7 +112,7 @@ fn overlay(run: &Run) -> Selection {
 
 /// The pipeline that the texts of then say; none where they have mistakes by now.
 fn pipeline_of(project: &Project, run: &Run, texts: &BTreeMap<String, String>, kinds: &'static [Kind]) -> Result<Option<Pipeline>> {
-    let path = path_of(&project.pipeline_id);
+    let path = project.path.as_str();
     let read = |other: &str| texts.get(other).cloned().ok_or_else(|| format!("`{other}` was not read by this run"));
     let Some(own) = texts.get(path) else { return Ok(None) };
     let loaded = load(own, &Files { name: path, path, read: &read }, kinds, &overlay(run).overlay()?);

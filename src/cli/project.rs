@@ -67,6 +67,8 @@ pub(super) struct Project {
     pub(super) root: PathBuf,
     /// Names the pipeline in the store: the project's id and the file's path inside it.
     pub(super) pipeline_id: String,
+    /// Path of its file, relative to the root.
+    pub(super) path: String,
     pub(super) pipeline: Pipeline,
     /// Path relative to the root → text, of its file and of every one that it names.
     pub(super) texts: BTreeMap<String, String>,
@@ -102,19 +104,22 @@ impl Project {
         }
         let pipeline = loaded.pipeline.ok_or(Shown)?;
         let store = store.unwrap_or_else(|| Store::open(&local.store_in(&place.root), &index_folder()))?;
-        Ok(Self::of(place.root.clone(), pipeline_id(&place, &shared), pipeline, texts, store, local))
+        let pipeline_id = pipeline_id(&place, &shared);
+        Ok(Self::of(place, pipeline_id, pipeline, texts, store, local))
     }
 
     /// A pipeline without a project around it, in a store of its own.
     pub(super) fn alone(root: PathBuf, pipeline: Pipeline, store: Store) -> Self {
-        Self::of(root, pipeline.name.clone(), pipeline, BTreeMap::new(), store, Local::default())
+        let (place, id) = (Place { root, inside: String::new() }, pipeline.name.clone());
+        Self::of(place, id, pipeline, BTreeMap::new(), store, Local::default())
     }
 
-    fn of(root: PathBuf, pipeline_id: String, pipeline: Pipeline, texts: BTreeMap<String, String>, store: Store, local: Local) -> Self {
+    fn of(place: Place, pipeline_id: String, pipeline: Pipeline, texts: BTreeMap<String, String>, store: Store, local: Local) -> Self {
         let jobs = local.jobs.filter(|jobs| *jobs > 0).or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
         Self {
             pipeline_id,
-            root,
+            root: place.root,
+            path: place.inside,
             pipeline,
             texts,
             store,
@@ -128,7 +133,7 @@ impl Project {
 
     /// Its runs.
     pub(super) fn runs(&self) -> Runs<'_> {
-        Runs { store: &self.store, pipeline_id: &self.pipeline_id }
+        Runs { store: &self.store, pipeline_id: &self.pipeline_id, path: &self.path }
     }
 
     /// The tasks that references name; with none, no task (which means all of them to a planner).
@@ -167,17 +172,13 @@ fn open_early(place: &Place, shared: &Shared, local: &Local) -> Option<Result<St
     Some(store.inspect(|store| store.prefetch(&pipeline_id(place, shared))))
 }
 
-/// The store of a pipeline, and its name there; none where nothing has run in the project yet. The file may have mistakes, or be gone.
-pub(super) fn store_of(pipeline: &Path) -> Result<Option<(Store, String)>> {
+/// The store of a pipeline, its name there, and the path of its file; none where nothing has run in the project yet. The file may have
+/// mistakes, or be gone.
+pub(super) fn store_of(pipeline: &Path) -> Result<Option<(Store, String, String)>> {
     let (place, shared, local) = beside(pipeline)?;
     let root = local.store_in(&place.root);
     let store = root.join("VERSION").exists().then(|| Store::open(&root, &index_folder())).transpose()?;
-    Ok(store.map(|store| (store, pipeline_id(&place, &shared))))
-}
-
-/// Path of a pipeline's file relative to the project's root, by its name in the store.
-pub(super) fn path_of(pipeline_id: &str) -> &str {
-    pipeline_id.split_once(':').map_or(pipeline_id, |(_, path)| path)
+    Ok(store.map(|store| (store, pipeline_id(&place, &shared), place.inside)))
 }
 
 /// Names a pipeline in the store.

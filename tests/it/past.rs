@@ -53,6 +53,8 @@ fn a_past_run_is_seen_as_its_pipeline_was() {
 
 fn what_was_laid_over_a_past_run_is_part_of_it() {
     let space = space();
+    // The pipeline's name in the store begins with this.
+    space.write("tomograph.toml", "[project]\nid = \"lab: chest\"\n");
     space.run("run numbers.toml --axis by=7 --only scale --name seven").success();
     space.run("show numbers.toml scale[by=7] --run @seven").success().says(&["273"]);
     space.run("show numbers.toml scale[by=7]").exits(2).says(&["has no value `7`"]);
