@@ -2,6 +2,7 @@
 
 use super::exit::{Exit, print, remark};
 use super::grid::{bytes, count, grid};
+use super::log::quoted;
 use super::progress::hashing;
 use super::project::index_folder;
 use super::reading::{Local, root_of, settings};
@@ -38,8 +39,9 @@ enum Command {
     ///
     /// Finds any flipped bit of blobs, of what items gave and of records; journals and logs have no digests. Ends with exit code 4 where
     /// something is damaged. --repair moves damaged blobs to `damaged/` in the store, writes packs anew without what is broken, and
-    /// forgets the results that lost a file and those that were made from them, so that the next run makes them again; it ends with 0 where all could be mended. A pack that
-    /// a run is using is left for later.
+    /// forgets the results that lost a file and those that were made from them, so that the next run makes them again; it ends with 0
+    /// where all could be mended. Where items were among what was made from them, what any item gave is forgotten; receipts of effects
+    /// stay. While a run goes on, packs and the looking for readers are left for later.
     Verify {
         /// Mend what is found
         #[arg(long)]
@@ -194,12 +196,13 @@ fn verify(store: &Store, repair: bool) -> Result<Exit> {
     }
     if repaired.items {
         text.push_str(
-            "what items gave is forgotten, since some of it was made from that: stages that must run treat all their items again\n",
+            "what items gave is forgotten, since some of it may come of damaged bytes: stages that must run treat all their items again\n",
         );
     }
     for effect in &repaired.effects {
         text.push_str(&format!(
-            "{effect} acted on what is damaged, and is not repeated: `tomograph run PIPELINE --refresh {effect}` does that\n"
+            "{effect} acted on what is damaged, and is not repeated: `tomograph run PIPELINE --refresh {}` does that\n",
+            quoted(effect)
         ));
     }
     for path in &repaired.left {

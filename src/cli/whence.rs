@@ -10,6 +10,7 @@ use super::exit::{Exit, Wrong, print};
 use super::grid::{count, duration};
 use super::history::overrides;
 use super::ledger::{Seen, of_record};
+use super::log::quoted;
 use super::project::index_folder;
 use super::reading::{Local, root_of, settings};
 use super::show::moment;
@@ -308,11 +309,6 @@ fn seen_from(here: &Path, root: &Path, path: &str) -> PathBuf {
         (_, Ok(down)) if whole.starts_with(root) => down.components().map(|_| "..").collect::<PathBuf>().join(path),
         _ => whole,
     }
-}
-
-fn quoted(text: &str) -> String {
-    let plain = |one: char| one.is_ascii_alphanumeric() || "-_./=,:+".contains(one);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn tell(file: &Path, sidecar: &Sidecar, cell: Option<&Value>, lineage: &Lineage, again: &str) -> String {

@@ -230,16 +230,18 @@ impl Store {
         let mut with_items = BTreeSet::new();
         for path in self.packs.list().map_err(|error| self.trouble(error))?.into_values() {
             let bytes = fs::read(&path).map_err(|error| self.trouble(error))?;
+            let mut has_items = false;
             inspect(&bytes, 0, &mut |entry, payload| {
-                if entry.tag == Tag::Item {
-                    with_items.insert(path.clone());
-                }
+                has_items |= entry.tag == Tag::Item;
                 if entry.tag == Tag::Record
                     && let Ok(record) = serde_json::from_slice(payload)
                 {
                     records.push((Digest::of(payload), path.clone(), record));
                 }
             });
+            if has_items {
+                with_items.insert(path);
+            }
         }
         // Manifest → the tasks that gave it.
         let mut makers: HashMap<Digest, BTreeSet<String>> = HashMap::new();
