@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 /// An output and where it goes.
@@ -178,9 +179,9 @@ pub fn export(store: &Store, root: &Path, what: &Publication<'_>, to: &Path) -> 
         Err(error) => return Err(error).with_context(|| format!("cannot write to {}", to.display())),
     };
     let name = to.file_name().and_then(|name| name.to_str()).context("a folder needs a name")?;
-    // An empty folder may be a link, or where a disk is mounted: it is filled where it is.
-    let place = if is_there { to.to_owned() } else { to.with_file_name(format!(".{name}.{}", std::process::id())) };
-    fs::create_dir_all(&place).with_context(|| format!("cannot make the folder {}", place.display()))?;
+    // An empty folder may be a link, or where a disk is mounted: it is filled where it is. A new one is filled apart.
+    let apart = if is_there { None } else { Some(apart(to, name).with_context(|| format!("cannot make the folder {}", to.display()))?) };
+    let place = apart.as_ref().map_or(to, tempfile::TempDir::path);
     let put = Put::of(store);
     let copy =
         |(path, file): (&String, &FileRef)| put.blob(file, &place.join(path)).with_context(|| format!("cannot export {}", what.task));
@@ -188,25 +189,21 @@ pub fn export(store: &Store, root: &Path, what: &Publication<'_>, to: &Path) -> 
     let beside = Sidecar::path(to);
     // What it is stands there before it: a source without a word beside it is believed to be what the pipeline says.
     let copied = what.tree.files.par_iter().try_for_each(copy).and_then(|()| put.bytes(&sidecar_of(what, files).to_bytes(), &beside));
-    let copied = copied.and_then(|()| match is_there {
-        true => Ok(()),
-        false => {
-            fs::rename(&place, to).inspect_err(|_| drop(fs::remove_file(&beside))).with_context(|| format!("cannot make {}", to.display()))
-        }
-    });
-    if copied.is_err() {
-        let _ = if is_there { empty(&place) } else { fs::remove_dir_all(&place) };
+    if apart.is_none() {
+        // What others put there meanwhile stays.
+        return copied.inspect_err(|_| what.tree.files.keys().for_each(|path| drop(take_away(to, path))));
     }
-    copied
+    copied?;
+    fs::rename(place, to)
+        .inspect_err(|_| drop(fs::remove_file(&beside)))
+        .with_context(|| format!("cannot make the folder {}", to.display()))
 }
 
-/// Removes everything in a folder.
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
-    }
-    Ok(())
+/// A folder beside `to` that goes with the answer, unless it has got another name by then; for everyone as far as the user's mask allows.
+fn apart(to: &Path, name: &str) -> io::Result<tempfile::TempDir> {
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    tempfile::Builder::new().prefix(&format!(".{name}.")).permissions(fs::Permissions::from_mode(0o777)).tempdir_in(folder)
 }
 
 /// What an output needs for its files to leave the store (DESIGN rule 13).
