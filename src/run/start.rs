@@ -63,12 +63,12 @@ impl<'scope, 'a: 'scope> Starter<'scope, '_, 'a> {
             let work = Carried { planner, options, id, children, sandboxes, cancelled, sender: &sender };
             let kept = AtomicU64::new(0);
             let (done, log) = match Log::begin(planner.store, &queued.key, queued.tries > 0) {
-                // Whatever happens to this thread, the loop waits for its word.
-                Ok(log) => (
-                    caught(|| work.carry_out(&queued, inputs, slot.as_ref(), &log, &kept))
-                        .unwrap_or_else(|place| Err(anyhow!("a bug in tomograph, or a machine without room for a thread: {place}"))),
-                    log.path(),
-                ),
+                Ok(log) => {
+                    // Whatever happens to this thread, the loop waits for its word.
+                    let done = caught(|| work.carry_out(&queued, inputs, slot.as_ref(), &log, &kept));
+                    let bug = |place| Err(anyhow!("a bug in tomograph, or a machine without room for a thread: {place}"));
+                    (done.unwrap_or_else(bug), log.path())
+                }
                 Err(error) => (Err(error), None),
             };
             let (result, items_ran) = match done {
@@ -162,7 +162,8 @@ impl Carried<'_, '_> {
         for (number, part) in parts.iter().enumerate() {
             job.note(Note::Progress { done: number as u64, of: parts.len() as u64, text: "parts".to_owned() });
             // What is asked for again is made again, part by part.
-            let trees = match if job.anew { None } else { chosen::standing(store, &part.key())? } {
+            let standing = if job.anew { None } else { chosen::standing(store, &part.key())? };
+            let trees = match standing {
                 Some(trees) => trees,
                 None => {
                     let alone = Queued { key: part.key(), manifest: part.manifest.bytes(), reasons: Vec::new(), tries: 0, treated: 0 };

@@ -108,7 +108,7 @@ pub(super) fn converse(
     let pid = child.id();
     children.note(pid);
     if job.is_cancelled() {
-        // Since then all children were ended, perhaps before this one was among them.
+        // All children may have been ended just before this one was among them.
         end_group(pid);
     }
     let stdout = child.stdout.take().context("the child has no output")?;
