@@ -23,6 +23,11 @@ use std::time::Duration;
 
 /// Raised when the tables change; an index of another version is emptied.
 const VERSION: i64 = 3;
+/// How long a command waits for another that writes.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A longer write-ahead log, in bytes, is written into the database and emptied. SQLite's own rule only writes it: each process that is
+/// the first to open the database reads the whole log again, and forgets how much of it was written.
+const LONG: u64 = 1 << 20;
 const TABLES: &str = "
     DROP TABLE IF EXISTS memo; DROP TABLE IF EXISTS last; DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS store;
     DROP TABLE IF EXISTS packs; DROP TABLE IF EXISTS entries; DROP TABLE IF EXISTS settled;
@@ -128,8 +133,26 @@ impl Index {
             let change = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let done = work(&change)?;
             change.commit()?;
+            self.empty_long_log(connection);
             Ok(done)
         })
+    }
+
+    /// Without a wait: where another process reads or writes, that is for a later change.
+    fn empty_long_log(&self, connection: &Connection) {
+        if fs::metadata(self.log()).is_ok_and(|log| log.len() > LONG) {
+            let empty = || {
+                connection.busy_timeout(Duration::ZERO)?;
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            };
+            // What is in the log is as true as what is in the database.
+            let _ = empty().and(connection.busy_timeout(PATIENCE));
+        }
+    }
+
+    /// The write-ahead log of the database.
+    fn log(&self) -> PathBuf {
+        self.file.with_extension("sqlite3-wal")
     }
 
     /// Does something with the database; where it is broken, once more with a new one. Nothing where it cannot be done.
@@ -164,8 +187,9 @@ impl Index {
             let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         }
         let mut connection = Connection::open(&self.file)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.busy_timeout(PATIENCE)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         prepare(&mut connection, &self.identity)?;
         Ok(connection)

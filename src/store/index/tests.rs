@@ -51,3 +51,23 @@ fn another_store_in_the_same_place_has_no_last_keys() {
     let other = Index::open(folder.path(), folder.path(), "2");
     assert_eq!((other.last("p"), other.seen("p").len(), other.read_memo().len()), (vec![], 0, 1));
 }
+
+#[test]
+fn a_long_log_is_emptied_and_a_short_one_stays() {
+    let (folder, _store) = new_store();
+    let index = Index::open(folder.path(), folder.path(), "1");
+    let length = || fs::metadata(index.log()).map_or(0, |log| log.len());
+    index.write_memo(&[entry(0)]);
+    assert!((1..=LONG).contains(&length()), "{}", length());
+    let many: Vec<_> = (0..20_000).map(entry).collect();
+    // Another reads meanwhile, as long as it likes: it is not waited for.
+    let other = Connection::open(&index.file).unwrap();
+    other.execute_batch("BEGIN; SELECT count(*) FROM memo").unwrap();
+    index.write_memo(&many[..10_000]);
+    index.write_memo(&many[10_000..]);
+    assert!(length() > LONG);
+    other.execute_batch("COMMIT").unwrap();
+    index.write_memo(&[entry(0)]);
+    assert_eq!(length(), 0);
+    assert_eq!(Index::open(folder.path(), folder.path(), "1").read_memo().len(), many.len());
+}
