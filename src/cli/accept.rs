@@ -81,7 +81,7 @@ pub(super) fn accept(args: &AcceptArgs, kinds: &'static [Kind]) -> Result<Exit> 
         text.push_str(&format!("{}: accepted, nothing has to run for it\n", record.task));
         journal.write(RunTask {
             task: record.task,
-            kind: record.kind,
+            kind: record.kind.to_string(),
             key: Some(record.key),
             outcome: "accepted".to_owned(),
             seconds: 0.0,

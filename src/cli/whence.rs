@@ -153,7 +153,7 @@ impl Lineage {
             let mut inputs = BTreeMap::new();
             for (port, parts) in manifest.iter().flat_map(|manifest| &manifest.inputs) {
                 let mut named = Vec::new();
-                if FILLED.contains(&port.as_str()) && record.kind != "command" {
+                if FILLED.contains(&port.as_str()) && *record.kind != *"command" {
                     named.extend(parts.iter().filter_map(|part| part.digest).map(|digest| format!("the engine, {digest}")));
                     inputs.insert(port.clone(), named);
                     continue;
@@ -260,7 +260,7 @@ impl Step {
         match self.manifest.as_ref().map(|manifest| (&manifest.command, manifest.revision)) {
             Some((Some(command), _)) => command.argv.join(" "),
             Some((None, revision)) => format!("{}, revision {revision}", self.record.kind),
-            None => self.record.kind.clone(),
+            None => self.record.kind.to_string(),
         }
     }
 
@@ -290,7 +290,7 @@ impl Step {
 
 /// The command that makes it again: of the run that made it, narrowed to the task.
 fn again(record: &Record, run: Option<&Run>, root: &Path) -> String {
-    let pipeline = record.pipeline.split_once(':').map_or(record.pipeline.as_str(), |(_, path)| path);
+    let pipeline = record.pipeline.split_once(':').map_or(&*record.pipeline, |(_, path)| path);
     let pipeline = std::env::current_dir().map_or_else(|_| root.join(pipeline), |here| seen_from(&here, root, pipeline));
     let task = quoted(&record.task);
     let mut command = format!("tomograph run {} --only {task} --again {task}", quoted(&pipeline.display().to_string()));

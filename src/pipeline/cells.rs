@@ -3,13 +3,14 @@
 //! Axes and values are numbers here: an axis by its place among the axes sorted by name, a value by its place among
 //! the axis's values sorted by value. So cells in order are coordinates in order.
 
+use smallvec::{SmallVec, smallvec};
 use std::collections::{BTreeSet, HashMap};
 
 /// More cells than these are not made even on the way to fewer, unless the pipeline asks for more tasks.
 pub(crate) const MOST: usize = 1_000_000;
 
-/// A value of each axis of a relation.
-pub(crate) type Cell = Vec<u32>;
+/// A value of each axis of a relation. There may be millions, of few axes each.
+pub(crate) type Cell = SmallVec<[u32; 4]>;
 
 /// Some axes, ascending, and the combinations of their values that exist, sorted and distinct.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(crate) struct Relation {
 impl Relation {
     /// No axes: the one empty cell.
     pub(crate) fn unit() -> Self {
-        Self { axes: Vec::new(), cells: vec![Vec::new()] }
+        Self { axes: Vec::new(), cells: vec![Cell::new()] }
     }
 
     fn is_unit(&self) -> bool {
@@ -30,7 +31,7 @@ impl Relation {
 
     /// One axis with these values.
     pub(crate) fn axis(axis: usize, values: impl IntoIterator<Item = u32>) -> Self {
-        Self::new(vec![axis], values.into_iter().map(|value| vec![value]).collect())
+        Self::new(vec![axis], values.into_iter().map(|value| smallvec![value]).collect())
     }
 
     /// Sorts and removes what is double.
@@ -122,7 +123,7 @@ mod tests {
         let backbones = Relation::axis(0, [0, 1, 2]);
         let both = backbones.join(&seeds);
         assert_eq!((both.axes.clone(), both.cells.len()), (vec![0, 1], 6));
-        assert_eq!(both.join(&Relation::axis(1, [1])).cells, [[0, 1], [1, 1], [2, 1]]);
+        assert_eq!(both.join(&Relation::axis(1, [1])).cells, [[0, 1], [1, 1], [2, 1]].map(|cell| Cell::from_slice(&cell)));
         assert_eq!(both.join(&Relation::unit()), both);
         assert_eq!(both.project(&[0]), backbones);
         assert!(both.join(&Relation::axis(1, [7])).cells.is_empty());
@@ -139,7 +140,7 @@ mod tests {
             let mut expected: Vec<Cell> = Vec::new();
             for one in &left.cells {
                 for two in right.cells.iter().filter(|two| two[0] == one[1]) {
-                    expected.push(vec![one[0], one[1], two[1]]);
+                    expected.push(smallvec![one[0], one[1], two[1]]);
                 }
             }
             let joined = left.join(&right);
@@ -164,6 +165,7 @@ mod tests {
     }
 
     fn cells() -> impl proptest::strategy::Strategy<Value = Vec<Cell>> {
-        proptest::collection::vec(proptest::collection::vec(0..4u32, 2), 0..12)
+        use proptest::strategy::Strategy as _;
+        proptest::collection::vec(proptest::collection::vec(0..4u32, 2).prop_map(Cell::from), 0..12)
     }
 }

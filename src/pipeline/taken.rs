@@ -2,6 +2,7 @@
 //!
 //! The other pipeline is read and checked as far as its tasks are known; nothing of it is ever run from here.
 
+use super::cells::Cell;
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Document, SourceDecl};
 use super::expand;
@@ -23,7 +24,7 @@ pub(crate) struct TakenSource {
     /// What every cell of it is.
     pub output: OutPort,
     /// Cell → what it means; a cell with a mistake is not here.
-    pub cells: BTreeMap<Vec<u32>, Taken>,
+    pub cells: BTreeMap<Cell, Taken>,
 }
 
 /// Reads the pipelines that sources are taken from. `above` are those that are being read.

@@ -68,7 +68,7 @@ impl<'a, 'i> Builder<'a, 'i> {
             return shared.clone();
         }
         let made = Arc::new(self.coordinates(axes, cell));
-        known.entry(cell.to_vec()).or_default().push((axes.to_vec(), made.clone()));
+        known.entry(cell.into()).or_default().push((axes.to_vec(), made.clone()));
         made
     }
 
@@ -319,12 +319,13 @@ impl<'b, 'a, 'i> StageBuilder<'b, 'a, 'i> {
                 Edge { origin, coordinates, chosen: wire.chosen }
             });
             match inputs.get_mut(wire.port.as_str()) {
-                Some(others) => others.extend(edges),
+                // Those of one wire are sorted, as its producer's cells are.
                 None => drop(inputs.insert(wire.port.clone(), edges.collect())),
+                Some(others) => {
+                    others.extend(edges);
+                    others.sort_by(|a, b| a.coordinates.cmp(&b.coordinates).then_with(|| a.origin.cmp(&b.origin)));
+                }
             }
-        }
-        for edges in inputs.values_mut() {
-            edges.sort_by(|a, b| a.coordinates.cmp(&b.coordinates).then_with(|| a.origin.cmp(&b.origin)));
         }
         inputs
     }

@@ -244,15 +244,15 @@ impl Carried<'_, '_> {
             version: Record::VERSION,
             key: queued.key,
             key_manifest: store.put_bytes(&queued.manifest)?.digest,
-            kind: kind.to_owned(),
+            kind: kind.into(),
             task: task.title(),
-            pipeline: self.options.pipeline_id.clone(),
+            pipeline: self.options.pipeline_id.as_str().into(),
             outputs,
             started: started.0.clone(),
             seconds: started.1.elapsed().as_secs_f64(),
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            build: BUILD.to_owned(),
-            device: slot.map_or("cpu", |slot| &slot.device).to_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into(),
+            build: BUILD.into(),
+            device: slot.map_or("cpu", |slot| &slot.device).into(),
             threads: job.threads,
             items: made.items,
             items_ran: (made.items > 0).then_some(made.items_ran),
@@ -302,7 +302,7 @@ fn must_equal(action: &Action, standing: &Record, made: &Record) -> bool {
         // It says where and when its ancestors were made.
         return false;
     }
-    !kind.work.is_torch() || (made.device == "cpu" && place(standing) == place(made))
+    !kind.work.is_torch() || (*made.device == *"cpu" && place(standing) == place(made))
 }
 
 /// Which outputs have other bytes.

@@ -129,7 +129,7 @@ fn encode(records: &Records) -> Vec<u8> {
 }
 
 /// Kind, pipeline, host, build and device: mostly those of the record before.
-type Texts = [String; 5];
+type Texts = [Arc<str>; 5];
 
 /// What is encoded so far.
 struct Written {
@@ -246,7 +246,7 @@ impl<'b> Left<'b> {
         let key_manifest = self.digest()?;
         for at in 0..self.before.len() {
             if self.number()? == 1 {
-                self.before[at] = self.string()?;
+                self.before[at] = std::str::from_utf8(self.text()?).ok()?.into();
             }
         }
         let [kind, pipeline, host, build, device] = self.before.clone();
@@ -300,15 +300,15 @@ mod tests {
             version: Record::VERSION,
             key: Digest::of(&number.to_le_bytes()),
             key_manifest: Digest::of(b"manifest"),
-            kind: "images.import".to_owned(),
+            kind: "images.import".into(),
             task: format!("import[seed={number}]"),
-            pipeline: "p.toml".to_owned(),
+            pipeline: "p.toml".into(),
             outputs: Few::from([("a".to_owned(), output(Level::Identified)), ("b".to_owned(), output(Level::Released))]),
             started: super::super::now(),
             seconds: 0.1,
-            host: "h".to_owned(),
-            build: "b".to_owned(),
-            device: "cpu".to_owned(),
+            host: "h".into(),
+            build: "b".into(),
+            device: "cpu".into(),
             threads: 2,
             items: 3,
             items_ran: Some(2).filter(|_| number > 1),

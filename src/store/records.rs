@@ -24,11 +24,11 @@ pub struct Record {
     /// Blob with the readable list of it.
     pub key_manifest: Digest,
     /// Kind that ran, or `command`.
-    pub kind: String,
+    pub kind: Arc<str>,
     /// The task as people write it.
     pub task: String,
     /// The pipeline it ran for.
-    pub pipeline: String,
+    pub pipeline: Arc<str>,
     /// Port → what it holds.
     pub outputs: Few<String, OutputRecord>,
     /// Start, RFC 3339 in UTC.
@@ -36,11 +36,11 @@ pub struct Record {
     /// Wall time.
     pub seconds: f64,
     /// Host name.
-    pub host: String,
+    pub host: Arc<str>,
     /// Build of the program.
-    pub build: String,
+    pub build: Arc<str>,
     /// `cpu`, or `cuda:0`.
-    pub device: String,
+    pub device: Arc<str>,
     /// Threads.
     pub threads: usize,
     /// Items of a map kind.
@@ -247,15 +247,15 @@ mod tests {
             version: Record::VERSION,
             key: Digest::of(b"key"),
             key_manifest: Digest::of(b"manifest"),
-            kind: "images.import".to_owned(),
+            kind: "images.import".into(),
             task: "import[seed=1]".to_owned(),
-            pipeline: "p.toml".to_owned(),
+            pipeline: "p.toml".into(),
             outputs: Few::from([("images".to_owned(), output)]),
             started: super::super::now(),
             seconds,
-            host: "h".to_owned(),
-            build: "b".to_owned(),
-            device: "cpu".to_owned(),
+            host: "h".into(),
+            build: "b".into(),
+            device: "cpu".into(),
             threads: 1,
             items: 3,
             items_ran: Some(3),
