@@ -9,6 +9,7 @@ use super::lend::Lent;
 use super::pool::take_outputs;
 use super::said::{Progress, Said};
 use super::sandbox::{Sandbox, Sandboxes};
+use super::survivors::end_carriers;
 use super::task::{Job, Made};
 use super::valid;
 use crate::pipeline::{Cause, Command as Stage, Output, Piece, Policy};
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 /// How often it is looked at what a program says.
 const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
+/// The variable that names the file of a program's progress, another for each, to all that the program starts.
+const PROGRESS: &str = "TOMOGRAPH_PROGRESS";
 /// A program that runs no longer is not noted in the store.
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -87,7 +90,7 @@ fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &
     command.env_clear();
     let passed = ["PATH", "HOME", "LANG"].into_iter().chain(policy.env.iter().map(String::as_str));
     command.envs(passed.filter_map(|name| Some((name, around.environment.get(name)?))));
-    command.envs(devices::environment(around.slot, around.environment)).env("TOMOGRAPH_PROGRESS", &layout.progress).envs(&stage.env);
+    command.envs(devices::environment(around.slot, around.environment)).env(PROGRESS, &layout.progress).envs(&stage.env);
     let (mut said, theirs) = Said::new()?;
     command.stdin(Stdio::null()).stdout(theirs.try_clone().context("cannot copy a pipe")?).stderr(theirs);
 
@@ -111,7 +114,10 @@ fn execute(job: &Job, stage: &Stage, argv: &[String], layout: &Layout, policy: &
     // What the program left running in its group is ended with it, before its number can be another's; in time it may leave others.
     match in_time {
         Ok(_) => end_group(pid),
-        Err(_) => end_families(&[pid]),
+        Err(_) => {
+            end_families(&[pid]);
+            end_carriers(PROGRESS, layout.progress.as_os_str());
+        }
     }
     let status = child.wait().context("cannot wait for the program")?;
     around.children.ended(pid);

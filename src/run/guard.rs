@@ -73,7 +73,7 @@ impl Guard {
             match worker.ask(&question, Duration::from_secs_f64(self.limits.seconds.max(0.0)), check)? {
                 Ok(answer) => {
                     self.free.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
-                    return answer.map_err(anyhow::Error::msg);
+                    return answer;
                 }
                 Err(end) => last = Some(end),
             }

@@ -2,12 +2,15 @@
 //! guardian have been killed too.
 //!
 //! A process is ended if it carries the name of the killed run in its environment, or is a recorded child that has not ended or of its process
-//! group, by number and start time: numbers of processes are used again, but none that a group still has.
+//! group, by number and start time: numbers of processes are used again, but none that a group still has. Also ends what one command has
+//! started, where its time is over.
 
 use crate::store::{Left, Process, Store, left_at};
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -37,43 +40,57 @@ fn end_all(left: &Left) -> Result<()> {
     let begun = Instant::now();
     // Looked at again until none is left: one may have started another meanwhile.
     loop {
-        let survivors = survivors(left);
+        let survivors = processes(|pid| is_of(left, pid));
         if survivors.is_empty() {
             return Ok(());
         }
         let list = survivors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         ensure!(begun.elapsed() < PATIENCE, "processes of a run that was killed do not end: {list}; end them and run again");
-        for pid in survivors {
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        std::thread::sleep(Duration::from_millis(2));
+        end_each(&survivors);
     }
 }
 
-fn survivors(left: &Left) -> Vec<i32> {
+/// Ends all that was started with this variable in its environment, also what has left its group and whose parents have ended.
+pub(super) fn end_carriers(name: &str, value: &OsStr) {
+    let variable = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let carries = |pid: &str| carries(pid, &variable) && Process::of(pid).is_some_and(|process| !process.has_ended);
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let carriers = processes(carries);
+        if carriers.is_empty() {
+            return;
+        }
+        end_each(&carriers);
+    }
+}
+
+/// Numbers of processes that are so.
+fn processes(are: impl Fn(&str) -> bool) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| is_of(left, name)).filter_map(|name| name.parse().ok()).collect()
+    names.filter(|name| name.parse::<u32>().is_ok() && are(name)).filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Ends processes, and leaves them a moment to go.
+fn end_each(processes: &[i32]) {
+    for pid in processes.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    std::thread::sleep(Duration::from_millis(2));
 }
 
 fn is_of(left: &Left, name: &str) -> bool {
-    if name.parse::<u32>().is_err() {
-        return false;
-    }
     let Some(process) = Process::of(name).filter(|process| !process.has_ended) else { return false };
     // Its leader, the child, may be gone: then nobody has its number as long as there is one in its group.
     let is_in_group = || {
         let child = left.children.iter().find(|child| child.pid == process.group);
         child.is_some_and(|child| Process::of(&child.pid.to_string()).is_none_or(|leader| leader.start == child.at))
     };
-    carries(name, &left.run) || is_in_group()
+    carries(name, format!("{RUN}={}", left.run).as_bytes()) || is_in_group()
 }
 
-/// Whether a process was started with the name of this run in its environment.
-fn carries(pid: &str, run: &str) -> bool {
-    let wanted = format!("{RUN}={run}");
+/// Whether a process was started with this in its environment.
+fn carries(pid: &str, variable: &[u8]) -> bool {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    environment.split(|byte| *byte == 0).any(|one| one == variable)
 }

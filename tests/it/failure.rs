@@ -146,12 +146,13 @@ fn what_rests_when_the_run_stops_has_failed() {
 }
 
 fn a_timeout_ends_all_that_was_started() {
-    // The second leads a group of its own.
-    let body = "[ -e mended ] || { sleep 600 & echo $! > pid; setsid sleep 600 & echo $! > other; wait; }";
-    let space = space("{ timeout = 2, retries = 3 }", body);
+    // The second leads a group of its own; so does the third, whose parent has ended.
+    let orphan = "(setsid sh -c 'echo $$ > orphan; exec sleep 600' &)";
+    let body = format!("[ -e mended ] || {{ sleep 600 & echo $! > pid; setsid sleep 600 & echo $! > other; {orphan}; wait; }}");
+    let space = space("{ timeout = 2, retries = 3 }", &body);
     space.run("run work.toml").exits(1).says(&["policy.timeout", "2 s"]);
     assert_eq!(tries(&space), 1, "a timeout is no cause to try again");
-    for pid in ["pid", "other"].map(|name| space.read(name).trim().to_owned()) {
+    for pid in ["pid", "other", "orphan"].map(|name| space.read(name).trim().to_owned()) {
         crate::crash::wait("what the program started to end", || !crate::crash::alive(&pid));
     }
     space.write("mended", "");

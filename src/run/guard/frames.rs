@@ -1,10 +1,12 @@
 //! What engine and guarded child say to each other: a 32-bit little-endian length, that many bytes of JSON, then the bytes of files
 //! whose lengths the JSON gives.
 
+use crate::content::Altered;
 use crate::stage::{Each, Inputs, Made};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Error, Result, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{Read, Write};
+use std::path::PathBuf;
 
 /// Largest header, and largest file of an answer, in bytes.
 const LARGEST_HEADER: u32 = 256 << 20;
@@ -31,15 +33,38 @@ pub(super) struct Header {
     /// The kind's verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<(String, String)>,
-    /// The kind's error, its causes on one line.
+    /// The kind's error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
+    pub failed: Option<Failed>,
     /// Rows made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub made: Vec<Made>,
     /// Path and length of each row's files; their bytes follow the frame.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<Vec<(String, u64)>>,
+}
+
+/// An error on its way through the pipe.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failed {
+    /// With its causes, on one line.
+    message: String,
+    /// The stored file that no longer has its bytes, where that is the cause: the engine tells damage from what a kind could not do.
+    altered: Option<PathBuf>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        let altered = error.chain().find_map(|cause| cause.downcast_ref()).map(|Altered { path }| path.clone());
+        Self { message: format!("{error:#}"), altered }
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        failed.altered.map_or_else(|| Self::msg(failed.message), |path| Altered { path }.into())
+    }
 }
 
 impl Header {
@@ -86,7 +111,7 @@ pub(super) fn write_answer(sink: &mut impl Write, answer: Result<Each>) -> Resul
     match answer {
         Ok(Each::Made(made)) => header.made = made,
         Ok(Each::Quarantined { class, reason }) => header.quarantined = Some((class, reason)),
-        Err(error) => header.failed = Some(format!("{error:#}")),
+        Err(error) => header.failed = Some(error.into()),
     }
     header.files =
         header.made.iter().map(|made| made.files.iter().map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect()).collect();
@@ -98,9 +123,9 @@ pub(super) fn write_answer(sink: &mut impl Write, answer: Result<Each>) -> Resul
 }
 
 /// The answer whose header has been read: an inner error is the kind's own.
-pub(super) fn read_answer(source: &mut impl Read, header: Header) -> Result<Result<Each, String>> {
-    if let Some(message) = header.failed {
-        return Ok(Err(message));
+pub(super) fn read_answer(source: &mut impl Read, header: Header) -> Result<Result<Each>> {
+    if let Some(failed) = header.failed {
+        return Ok(Err(failed.into()));
     }
     if let Some((class, reason)) = header.quarantined {
         return Ok(Ok(Each::Quarantined { class, reason }));
@@ -131,12 +156,16 @@ mod tests {
         let mut pipe = Vec::new();
         write_answer(&mut pipe, Ok(Each::Made(vec![made.clone(), Made::default()]))).unwrap();
         write_answer(&mut pipe, Err(anyhow::anyhow!("inner").context("outer"))).unwrap();
+        let altered = Altered { path: "blobs/1".into() };
+        write_answer(&mut pipe, Err(Error::from(altered.clone()).context("outer"))).unwrap();
         let mut source = pipe.as_slice();
         let header = read_frame(&mut source).unwrap().unwrap();
         let Ok(Each::Made(read)) = read_answer(&mut source, header).unwrap() else { panic!("rows were made") };
         assert_eq!((read.len(), &read[0].item, &read[0].files), (2, &made.item, &made.files));
         let header = read_frame(&mut source).unwrap().unwrap();
-        assert_eq!(read_answer(&mut source, header).unwrap().unwrap_err(), "outer: inner");
+        assert_eq!(read_answer(&mut source, header).unwrap().unwrap_err().to_string(), "outer: inner");
+        let header = read_frame(&mut source).unwrap().unwrap();
+        assert_eq!(read_answer(&mut source, header).unwrap().unwrap_err().downcast::<Altered>().unwrap(), altered);
         assert!(read_frame::<Header>(&mut source).unwrap().is_none());
         assert!(read_frame::<Header>(&mut &pipe[..9]).is_err());
     }

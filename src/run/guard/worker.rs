@@ -31,7 +31,7 @@ pub(super) enum End {
 
 enum Reply {
     Ready(String),
-    Answer(Result<Each, String>),
+    Answer(Result<Each>),
 }
 
 /// A child at our service. Dropping it ends the child.
@@ -82,12 +82,7 @@ impl Worker {
     }
 
     /// Asks about an item. After an `End`, or an error of `check`, the child is of no more use.
-    pub(super) fn ask(
-        &mut self,
-        question: &[u8],
-        limit: Duration,
-        check: &dyn Fn() -> Result<()>,
-    ) -> Result<Result<Result<Each, String>, End>> {
+    pub(super) fn ask(&mut self, question: &[u8], limit: Duration, check: &dyn Fn() -> Result<()>) -> Result<Result<Result<Each>, End>> {
         let asked = self.questions.write_all(question).and_then(|()| self.questions.flush());
         if asked.is_err() {
             return Ok(Err(self.end()));
