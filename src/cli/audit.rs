@@ -4,7 +4,7 @@ use super::exit::{Exit, print, remark};
 use super::grid::{count, grid};
 use super::project::Project;
 use super::show::moment;
-use crate::store::{Act, OutputRecord, Record, now};
+use crate::store::{Act, OutputRecord, Record, Store, now};
 use anyhow::Result;
 
 /// Says in the store's audit what is about to happen to an output of a task.
@@ -22,8 +22,8 @@ pub(super) fn tell(project: &Project, act: &str, record: &Record, task: &str, po
 }
 
 /// Prints the audit of the whole store, and whether its chain holds.
-pub(super) fn show(project: &Project, json: bool) -> Result<Exit> {
-    let audit = project.store.audited()?;
+pub(super) fn show(store: &Store, json: bool) -> Result<Exit> {
+    let audit = store.audited()?;
     let mut text = String::new();
     if json {
         for act in &audit.acts {
@@ -40,7 +40,7 @@ pub(super) fn show(project: &Project, json: bool) -> Result<Exit> {
         }
     }
     print(&text)?;
-    let place = project.store.root().join("audit.jsonl");
+    let place = store.root().join("audit.jsonl");
     if audit.cut > 0 {
         let lines = if audit.cut == 1 { "1 line was".to_owned() } else { format!("{} lines were", audit.cut) };
         remark(&format!("{}: {lines} cut short by a kill: what audit.cut beside it tells of may have happened", place.display()));

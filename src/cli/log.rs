@@ -5,7 +5,7 @@ use super::exit::{Exit, print};
 use super::grid::{count, duration};
 use super::history::{note, outcome, overrides};
 use super::past::Past;
-use super::project::{Project, Selection, find_one};
+use super::project::{Project, Selection, find_one, store_of};
 use super::reveal::{self, Names, Reveal, end_of, keys_of};
 use super::show::moment;
 use crate::pipeline::TaskId;
@@ -58,9 +58,14 @@ pub(super) struct LogArgs {
 }
 
 pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
+    // The audit is the store's: it is shown though the pipeline has mistakes, or is gone.
+    let known = if args.audit { store_of(&args.pipeline)? } else { None };
+    if let Some((store, ..)) = known {
+        return super::audit::show(&store, args.json);
+    }
     let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
     if args.audit {
-        return super::audit::show(&project, args.json);
+        return super::audit::show(&project.store, args.json);
     }
     let past = args.run.as_ref().map(|run| Past::find(&project, run, kinds)).transpose()?;
     let pipeline = past.as_ref().map_or(&project.pipeline, Past::pipeline);
