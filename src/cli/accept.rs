@@ -113,10 +113,10 @@ fn valid(project: &Project, task: &Task, last: Option<&Digest>, manifest: &KeyMa
     }
     let Some(record) = project.store.records(&from)?.into_iter().next() else { bail!("the last result of {title} is gone: run it") };
     // What was accepted before was made under a key before that.
-    let before = record.accepted.clone().map(Box::new);
+    let before = record.accepted.clone();
     let from = before.as_ref().map_or(from, |earlier| earlier.from);
     let accepted = Accepted { by: super::quarantine::user(), when: now(), reason: args.reason.clone(), from, before };
-    Ok(Record { task: title, accepted: Some(accepted), ..record.as_ref().clone() })
+    Ok(Record { task: title, accepted: Some(Box::new(accepted)), ..record.as_ref().clone() })
 }
 
 /// What a person can judge without the data: how it is done, not what it is done with.

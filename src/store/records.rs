@@ -63,7 +63,7 @@ pub struct Record {
     pub parts: Vec<Digest>,
     /// Set where somebody held the result of another key valid for this one; the rest then tells how that one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted: Option<Accepted>,
+    pub accepted: Option<Box<Accepted>>,
 }
 
 /// Who held an older result valid, and why.
@@ -300,7 +300,7 @@ mod tests {
         let (_folder, store) = new_store();
         let text = |text: &str| text.to_owned();
         let by = Accepted { by: text("ada"), when: super::super::now(), reason: text("r"), from: Digest::of(b"old"), before: None };
-        let accepted = Record { accepted: Some(by), ..record("one", 1.0) };
+        let accepted = Record { accepted: Some(Box::new(by)), ..record("one", 1.0) };
         let standing = || store.records(&accepted.key).unwrap().iter().map(|one| one.as_ref().clone()).collect::<Vec<_>>();
         assert_eq!(store.publish(&accepted).unwrap(), Published::Added);
         let made = record("two", 2.0);
