@@ -9,9 +9,6 @@ use crate::plan::Judgement;
 use crate::plan::reason::Reason;
 use anyhow::{Context as _, Result};
 
-/// So many are judged before they are dealt with: what was read of them is still in the processor's cache.
-const TOGETHER: usize = 1024;
-
 impl Loop<'_> {
     /// Judges all that waits for nothing, and what that readies.
     pub(super) fn judge_all(&mut self) -> Result<()> {
@@ -30,17 +27,15 @@ impl Loop<'_> {
         while !self.ready.is_empty() {
             let mut ready: Vec<TaskId> = std::mem::take(&mut self.ready).into();
             ready.retain(|id| self.states[id.0] == State::Wanted && self.waiting[id.0].is_empty());
-            // None of them waits for another, so that many can be judged before the first is dealt with; in the pool as long as no task
+            // None of them waits for another, so that all can be judged before the first is dealt with; in the pool as long as no task
             // works there, since the loop would wait for it.
-            for ready in ready.chunks(TOGETHER) {
-                let judged = match self.running {
-                    0 => self.planner.judge_all(ready, &self.outcomes),
-                    _ => ready.iter().map(|id| self.planner.judge(*id, &self.outcomes)).collect(),
-                };
-                for (id, judged) in ready.iter().zip(judged) {
-                    if self.states[id.0] == State::Wanted && self.waiting[id.0].is_empty() {
-                        self.deal_with(*id, judged)?;
-                    }
+            let judged = match self.running {
+                0 => self.planner.judge_all(&ready, &self.outcomes),
+                _ => ready.iter().map(|id| self.planner.judge(*id, &self.outcomes)).collect(),
+            };
+            for (id, judged) in ready.iter().zip(judged) {
+                if self.states[id.0] == State::Wanted && self.waiting[id.0].is_empty() {
+                    self.deal_with(*id, judged)?;
                 }
             }
         }
