@@ -37,46 +37,34 @@ pub fn end_after(live: &Path) -> Result<()> {
 }
 
 fn end_all(left: &Left) -> Result<()> {
-    let begun = Instant::now();
-    // Looked at again until none is left: one may have started another meanwhile.
-    loop {
-        let survivors = processes(|pid| is_of(left, pid));
-        if survivors.is_empty() {
-            return Ok(());
-        }
-        let list = survivors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        ensure!(begun.elapsed() < PATIENCE, "processes of a run that was killed do not end: {list}; end them and run again");
-        end_each(&survivors);
-    }
+    let survivors = end_those(|pid| is_of(left, pid));
+    let list = survivors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    ensure!(survivors.is_empty(), "processes of a run that was killed do not end: {list}; end them and run again");
+    Ok(())
 }
 
 /// Ends all that was started with this variable in its environment, also what has left its group and whose parents have ended.
 pub(super) fn end_carriers(name: &str, value: &OsStr) {
     let variable = [name.as_bytes(), b"=", value.as_bytes()].concat();
-    let carries = |pid: &str| carries(pid, &variable) && Process::of(pid).is_some_and(|process| !process.has_ended);
+    end_those(|pid| carries(pid, &variable) && Process::of(pid).is_some_and(|process| !process.has_ended));
+}
+
+/// Ends the processes that are so; the answer is those that do not go. Looked at again until none is left: one may have started another
+/// meanwhile.
+fn end_those(are: impl Fn(&str) -> bool) -> Vec<i32> {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        let carriers = processes(carries);
-        if carriers.is_empty() {
-            return;
+    loop {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let found: Vec<i32> = names.filter_map(|name| name.parse().ok().filter(|_| are(&name))).collect();
+        if found.is_empty() || begun.elapsed() >= PATIENCE {
+            return found;
         }
-        end_each(&carriers);
+        for pid in found.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-/// Numbers of processes that are so.
-fn processes(are: impl Fn(&str) -> bool) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.parse::<u32>().is_ok() && are(name)).filter_map(|name| name.parse().ok()).collect()
-}
-
-/// Ends processes, and leaves them a moment to go.
-fn end_each(processes: &[i32]) {
-    for pid in processes.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        let _ = kill_process(pid, Signal::KILL);
-    }
-    std::thread::sleep(Duration::from_millis(2));
 }
 
 fn is_of(left: &Left, name: &str) -> bool {
