@@ -2,6 +2,7 @@
 
 use super::kinds::KINDS;
 use super::{HEAD, STUDY, load, loaded, params, parts};
+use crate::pipeline::model::Edge;
 use crate::pipeline::{Overlay, Pipeline, Severity};
 use std::collections::BTreeSet;
 
@@ -176,6 +177,9 @@ proptest::proptest! {
         sorted.sort();
         expected.sort();
         proptest::prop_assert_eq!(sorted, expected, "{}", text);
+        let are_sorted = |edges: &Vec<Edge>| edges.is_sorted_by_key(|edge| (&edge.coordinates, &edge.origin));
+        let are_all = pipeline.tasks.iter().flat_map(|task| task.inputs.values()).all(are_sorted);
+        proptest::prop_assert!(are_all, "parts are sorted by coordinates: {}", text);
         for group in &groups {
             let mut gathered = parts(&pipeline, &title("g", group), "i");
             let own = |cell: &&Vec<Option<usize>>| without(cell) == *group;
