@@ -59,14 +59,12 @@ pub(super) struct LogArgs {
 
 pub(super) fn log(args: &LogArgs, kinds: &'static [Kind]) -> Result<Exit> {
     // The audit is the store's: it is shown though the pipeline has mistakes, or is gone.
-    let known = if args.audit { store_of(&args.pipeline)? } else { None };
-    if let Some((store, ..)) = known {
+    let open = || Project::open(&Selection::plain(&args.pipeline), kinds);
+    if args.audit {
+        let store = store_of(&args.pipeline)?.map_or_else(|| open().map(|project| project.store), |(store, ..)| Ok(store))?;
         return super::audit::show(&store, args.json);
     }
-    let project = Project::open(&Selection::plain(&args.pipeline), kinds)?;
-    if args.audit {
-        return super::audit::show(&project.store, args.json);
-    }
+    let project = open()?;
     let past = args.run.as_ref().map(|run| Past::find(&project, run, kinds)).transpose()?;
     let pipeline = past.as_ref().map_or(&project.pipeline, Past::pipeline);
     let titles: Option<BTreeSet<String>> = match &args.task {

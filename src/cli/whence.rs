@@ -153,7 +153,7 @@ impl Lineage {
             let mut inputs = BTreeMap::new();
             for (port, parts) in manifest.iter().flat_map(|manifest| &manifest.inputs) {
                 let mut named = Vec::new();
-                if FILLED.contains(&port.as_str()) && *record.kind != *"command" {
+                if FILLED.contains(&port.as_str()) && &*record.kind != "command" {
                     named.extend(parts.iter().filter_map(|part| part.digest).map(|digest| format!("the engine, {digest}")));
                     inputs.insert(port.clone(), named);
                     continue;

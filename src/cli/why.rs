@@ -98,7 +98,7 @@ fn is_followed(state: &State) -> bool {
 fn accepted(project: &Project, tasks: &[TaskId], quiet: bool) -> Result<BTreeMap<TaskId, Accepted>> {
     let standing = standing(project, tasks, quiet)?;
     let current = tasks.iter().zip(standing).filter_map(|(id, standing)| match standing {
-        Standing::Current(record) => Some((*id, *record.accepted.clone()?)),
+        Standing::Current(record) => Some((*id, record.accepted.as_deref().cloned()?)),
         Standing::Old(_) | Standing::Nothing => None,
     });
     Ok(current.collect())

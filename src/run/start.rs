@@ -302,7 +302,7 @@ fn must_equal(action: &Action, standing: &Record, made: &Record) -> bool {
         // It says where and when its ancestors were made.
         return false;
     }
-    !kind.work.is_torch() || (*made.device == *"cpu" && place(standing) == place(made))
+    !kind.work.is_torch() || (&*made.device == "cpu" && place(standing) == place(made))
 }
 
 /// Which outputs have other bytes.

@@ -25,8 +25,8 @@ use std::time::Duration;
 const VERSION: i64 = 3;
 /// How long a command waits for another that writes.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A longer write-ahead log, in bytes, is written into the database and emptied. SQLite's own rule only writes it: each process that is
-/// the first to open the database reads the whole log again, and forgets how much of it was written.
+/// A longer write-ahead log, in bytes, is written into the database and emptied. SQLite itself empties it where the last process closes the
+/// database: a run does not, since that syncs, also where next to nothing was written; the next one then reads the whole log again.
 const LONG: u64 = 1 << 20;
 const TABLES: &str = "
     DROP TABLE IF EXISTS memo; DROP TABLE IF EXISTS last; DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS store;
